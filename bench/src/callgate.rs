@@ -1,0 +1,89 @@
+//! Callgate as it is measured: the daemon's own kernel half with the policy of [`crate::scenario`], no daemon.
+
+use std::net::SocketAddr;
+use std::os::fd::{AsFd as _, BorrowedFd};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, anyhow};
+use aya::Ebpf;
+use aya::programs::Xdp;
+use callgate_alg::action::{PinholeSpec, Sender};
+use callgate_alg::{CallId, Time, Transport};
+use callgate_rules::{Report, RuleSet, compile};
+use callgate_shared::pinhole::Kind;
+use callgated::kernel::Kernel;
+
+use crate::programs::PinDirectory;
+use crate::scenario::{FAR_END, FLOODED, MEDIA, RULES, callgate_rules};
+use crate::sys;
+
+/// The name of the XDP program in the daemon's object.
+const PROGRAM: &str = "callgate_xdp";
+/// The interface slot of [`FLOODED`].
+const SLOT: u32 = 0;
+/// Life of the pinhole, and of its silence: longer than any bench.
+const PINHOLE_LIFE: Duration = Duration::from_secs(3_600);
+
+/// The kernel half, loaded and given its policy, attached to nothing.
+pub(crate) struct Callgate {
+    kernel: Kernel,
+    instance: Ebpf,
+}
+
+impl Callgate {
+    /// Loads it. Packets are judged as of [`FLOODED`], wherever the program is run.
+    pub(crate) fn load() -> Result<Self> {
+        let rules = RuleSet::parse("the bench's rules", &callgate_rules())
+            .map_err(|diagnostics| anyhow!("{}", Report(&diagnostics)))?;
+        anyhow::ensure!(rules.rules().len() == RULES, "{} rules, not {RULES}", rules.rules().len());
+
+        // Gone when this returns: the maps live on by the descriptors that are held.
+        let pins = PinDirectory::create("callgate")?;
+        let mut kernel = Kernel::open(&pins.0)?;
+        let compiled = compile(&rules, &[(SLOT as usize, FLOODED)], 1, &mut kernel.slots())?;
+        kernel.load_policy(&compiled)?;
+        let mut instance = kernel.instance(SLOT)?;
+        let program: &mut Xdp = instance.program_mut(PROGRAM).context("no XDP program")?.try_into()?;
+        program.load().context("the XDP program")?;
+        Ok(Self { kernel, instance })
+    }
+
+    /// The XDP program.
+    pub(crate) fn program(&self) -> Result<BorrowedFd<'_>> {
+        let program: &Xdp = self.instance.program(PROGRAM).context("no XDP program")?.try_into()?;
+        Ok(program.fd()?.as_fd())
+    }
+
+    /// Opens the pinhole for [`crate::scenario::frames::rtp`].
+    pub(crate) fn open_pinhole(&mut self) -> Result<()> {
+        let spec = PinholeSpec {
+            to: SocketAddr::V4(MEDIA),
+            transport: Transport::Udp,
+            senders: vec![Sender { ip: (*FAR_END.ip()).into(), port: Some(FAR_END.port()) }],
+            kind: Kind::Rtp,
+            idle: PINHOLE_LIFE,
+            call: CallId(1),
+            slot: callgate_shared::policy::NO_SLOT,
+        };
+        Ok(self.kernel.open_pinhole(&spec, Time(sys::monotonic_ns()?), PINHOLE_LIFE)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The policy that is measured is a valid one, and the size that is claimed.
+    #[test]
+    fn the_rules_are_a_policy() {
+        let rules = match RuleSet::parse("bench", &callgate_rules()) {
+            Ok(rules) => rules,
+            Err(diagnostics) => panic!("{}", Report(&diagnostics)),
+        };
+        assert_eq!(rules.rules().len(), RULES);
+        assert!(rules.warnings().is_empty(), "{}", Report(rules.warnings()));
+        let slots = &mut callgate_rules::MemorySlots::default();
+        let compiled = compile(&rules, &[(0, FLOODED)], 1, slots).expect("a policy that fits");
+        assert_eq!(compiled.policy.zones[0], rules.zone_of(FLOODED));
+    }
+}

@@ -1,0 +1,200 @@
+//! Measures Callgate against named peers, in one run and on one CPU.
+//!
+//! Two kinds of case: [`prog_run`] times a program by itself on one frame over and over; [`flood`] sends frames
+//! over a link and counts how many are dropped per second. Cases that are compared take turns (A B C A B C …),
+//! so that whatever else the machine does falls on all of them alike; a figure is the median of its runs, and
+//! their spread stands beside it. The bench works in a network namespace of its own, which vanishes with it.
+
+#![deny(unsafe_code)]
+
+mod callgate;
+mod flood;
+mod lineup;
+mod machine;
+mod prog_run;
+mod programs;
+mod report;
+mod scenario;
+#[expect(unsafe_code, reason = "the one place for system calls no crate wraps")]
+mod sys;
+
+use std::io::{self, Write as _};
+use std::os::fd::AsFd as _;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use clap::Parser;
+use regex::Regex;
+
+use crate::callgate::Callgate;
+use crate::flood::{Defence, Link};
+use crate::lineup::Selection;
+use crate::machine::Machine;
+use crate::prog_run::Subject;
+use crate::programs::{XDP_DROP, XDP_PASS, XdpFilter};
+use crate::report::{Case, Report};
+use crate::scenario::frames;
+
+/// Measures Callgate against named peers. Needs root.
+#[derive(Parser)]
+#[command(version, after_help = CASES)]
+struct Options {
+    /// Only cases whose name matches (and those they are compared with)
+    #[arg(long, value_name = "REGEX")]
+    only: Option<Regex>,
+    /// Print one JSON object instead of a table
+    #[arg(long)]
+    json: bool,
+    /// Few and short runs: shows that it works, not how fast
+    #[arg(long)]
+    quick: bool,
+}
+
+const CASES: &str = "\
+Time of one program on one frame (BPF_PROG_RUN):
+  pass-only        a program that only returns XDP_PASS: the floor
+  xdp-filter       xdp-tools' filter, all features, policy allow, a few entries; passes a UDP packet
+  drop-stranger    Callgate, 100 rules: drops UDP 8500 from outside the cluster
+  rtp-pinhole      Callgate: passes RTP of an open pinhole
+  established-tcp  Callgate: passes a segment of a known connection
+
+A flood of UDP 8500 from 65,536 forged addresses over a link (veth, native XDP):
+  flood-generator     the cost of making the frames, part of the others
+  flood-xdp-drop      a program that only returns XDP_DROP
+  flood-callgate      Callgate, the same 100 rules
+  flood-nftables      the same rules as an input chain, in order, with conntrack
+  flood-nftables-set  the same rules as an input chain of one set look-up, with conntrack";
+
+/// How long and how often.
+struct Effort {
+    rounds: usize,
+    repeat: u32,
+    flood_rounds: usize,
+    flood: Duration,
+}
+
+impl Effort {
+    const FULL: Self =
+        Self { rounds: 11, repeat: 1_000_000, flood_rounds: 7, flood: Duration::from_millis(400) };
+    const QUICK: Self = Self { rounds: 3, repeat: 20_000, flood_rounds: 3, flood: Duration::from_millis(40) };
+}
+
+fn main() -> ExitCode {
+    match run(&Options::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("callgate-bench: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn run(options: &Options) -> Result<()> {
+    let selection = Selection::new(options.only.as_ref());
+    ensure!(!selection.is_empty(), "no case has such a name; --help lists them");
+    ensure!(sys::is_root(), "must be run as root");
+    sys::enter_new_network().context("making a network namespace")?;
+    let cpu = sys::pin_to_last_cpu().context("pinning to a CPU")?;
+    let link = Link::create()?;
+
+    let mut machine = Machine::survey(cpu);
+    let counter = sys::InstructionCounter::open()
+        .inspect_err(|error| machine.no_instructions = Some(format!("perf_event_open: {error}")))
+        .ok();
+    let effort = if options.quick { Effort::QUICK } else { Effort::FULL };
+    let mut callgate = match selection.has_any(&lineup::CALLGATE) {
+        true => Some(Callgate::load().context("loading Callgate")?),
+        false => None,
+    };
+    let mut cases = programs_alone(&selection, &effort, callgate.as_mut(), counter.as_ref())?;
+    cases.extend(floods(&selection, &effort, callgate.as_ref(), &link, cpu)?);
+    machine.resurvey();
+
+    let report = Report::new(machine, cases);
+    let mut out = io::stdout().lock();
+    if options.json {
+        serde_json::to_writer(&mut out, &report)?;
+        writeln!(out)?;
+    } else {
+        report.table(&mut out)?;
+    }
+    Ok(())
+}
+
+/// The cases of [`prog_run`].
+fn programs_alone(
+    selection: &Selection,
+    effort: &Effort,
+    callgate: Option<&mut Callgate>,
+    counter: Option<&sys::InstructionCounter>,
+) -> Result<Vec<Case>> {
+    let mut cases = Vec::new();
+    let pass = programs::constant("bench_pass", XDP_PASS)?;
+    let mut subjects = vec![Subject::new("pass-only", pass.as_fd(), frames::rtp(), XDP_PASS)];
+    let filter = selection.has("xdp-filter").then(XdpFilter::load).transpose();
+    match &filter {
+        Ok(Some(filter)) => {
+            subjects.push(Subject::new("xdp-filter", filter.program()?, frames::rtp(), XDP_PASS));
+        }
+        Ok(None) => {}
+        Err(error) => cases.push(Case::missing("xdp-filter", &format!("{error:#}"))),
+    }
+    if let Some(callgate) = callgate {
+        callgate.open_pinhole()?;
+        let program = callgate.program()?;
+        for segment in frames::handshake() {
+            Subject::new("established-tcp", program, segment, XDP_PASS).check()?;
+        }
+        subjects.extend([
+            Subject::new("drop-stranger", program, frames::stranger(), XDP_DROP),
+            Subject::new("rtp-pinhole", program, frames::rtp(), XDP_PASS),
+            Subject::new("established-tcp", program, frames::segment(), XDP_PASS),
+        ]);
+    }
+    subjects.retain(|subject| selection.has(subject.name));
+    cases.extend(prog_run::measure(&subjects, effort.rounds, effort.repeat, counter)?);
+    Ok(cases)
+}
+
+/// The cases of [`flood`].
+fn floods(
+    selection: &Selection,
+    effort: &Effort,
+    callgate: Option<&Callgate>,
+    link: &Link,
+    cpu: usize,
+) -> Result<Vec<Case>> {
+    let mut cases = Vec::new();
+    if selection.has("flood-generator") {
+        cases.push(flood::generator(cpu, effort.flood_rounds, effort.flood)?);
+    }
+    let pass = programs::constant("bench_pass", XDP_PASS)?;
+    let drop = programs::constant("bench_drop", XDP_DROP)?;
+    let mut defences = vec![Defence::xdp("flood-xdp-drop", drop.as_fd())];
+    if let Some(callgate) = callgate {
+        defences.push(Defence::xdp("flood-callgate", callgate.program()?));
+    }
+    let nftables = [
+        ("flood-nftables", scenario::nftables_rules()),
+        ("flood-nftables-set", scenario::nftables_set_rules()),
+    ];
+    match flood::nftables_is_there() {
+        Ok(()) => defences
+            .extend(nftables.into_iter().map(|(name, rules)| Defence::nftables(name, rules, pass.as_fd()))),
+        Err(error) => {
+            let missing = nftables.iter().map(|(name, _)| Case::missing(name, &format!("{error:#}")));
+            cases.extend(missing.filter(|case| selection.has(case.name)));
+        }
+    }
+    defences.retain(|defence| selection.has(defence.name));
+    cases.extend(flood::measure(link, &defences, cpu, effort.flood_rounds, effort.flood)?);
+    Ok(cases)
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        cause.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+    })
+}

@@ -1,0 +1,201 @@
+//! The programs Callgate is compared with: those written out here, and xdp-filter's own object.
+
+use std::fs;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+use aya::maps::{Map, PerCpuArray, PerCpuHashMap, PerCpuValues};
+use aya::programs::Xdp;
+use aya::util::nr_cpus;
+use aya::{Ebpf, EbpfLoader, Pod};
+
+use crate::sys;
+
+/// `enum xdp_action`: drop it.
+pub(crate) const XDP_DROP: u32 = 1;
+/// `enum xdp_action`: to the stack.
+pub(crate) const XDP_PASS: u32 = 2;
+
+/// A program that returns one verdict and does nothing else.
+pub(crate) fn constant(name: &str, verdict: u32) -> Result<OwnedFd> {
+    sys::load_xdp(name, &[insn::set(0, verdict), insn::EXIT]).with_context(|| format!("loading {name}"))
+}
+
+/// The flood: sends every frame it is given out of `ifindex`, from a random address of its template's /16.
+///
+/// The identification field takes the complement of the address's low half, so that the header checksum of
+/// the template stays right; the template must hold 0 in the low half and 0xffff in the identification.
+pub(crate) fn flood_to(ifindex: u32) -> Result<OwnedFd> {
+    const BPF_FUNC_REDIRECT: u32 = 23;
+    flood(&[insn::set(1, ifindex), insn::set(2, 0), insn::call(BPF_FUNC_REDIRECT), insn::EXIT])
+}
+
+/// The flood's own work: each frame is made, given its address, and handed back instead of sent.
+pub(crate) fn flood_to_nowhere() -> Result<OwnedFd> {
+    flood(&[])
+}
+
+fn flood(send: &[u64]) -> Result<OwnedFd> {
+    const BPF_FUNC_GET_PRANDOM_U32: u32 = 7;
+    const ETHERNET: i16 = 14;
+    const IDENTIFICATION: i16 = ETHERNET + 4;
+    const SOURCE_LOW: i16 = ETHERNET + 14;
+    let mut program = vec![
+        insn::copy(6, 1),
+        insn::call(BPF_FUNC_GET_PRANDOM_U32),
+        // data and data_end of struct xdp_md; the verifier wants the bound checked.
+        insn::load_u32(2, 6, 0),
+        insn::load_u32(3, 6, 4),
+        insn::copy(4, 2),
+        insn::add(4, SOURCE_LOW as u32 + 2),
+        insn::jump_if_greater(4, 3, 3 + send.len() as i16),
+        insn::store_u16(2, SOURCE_LOW, 0),
+        insn::xor(0, 0xffff),
+        insn::store_u16(2, IDENTIFICATION, 0),
+    ];
+    program.extend_from_slice(send);
+    program.extend([insn::set(0, XDP_DROP), insn::EXIT]);
+    sys::load_xdp("bench_flood", &program).context("loading the flood")
+}
+
+/// xdp-filter of xdp-tools with all its features and the policy "allow", without libxdp's dispatcher.
+pub(crate) struct XdpFilter(Ebpf);
+
+impl XdpFilter {
+    const NAME: &str = "xdpfilt_alw_all";
+    /// A match in these fields denies (`MAP_FLAG_*` of xdp-filter's common_kern_user.h).
+    const DESTINATION: u64 = 1 << 1;
+    const TCP: u64 = 1 << 2;
+    const UDP: u64 = 1 << 3;
+
+    /// Loads the object, with a handful of entries in each table, none of which matches the bench's packets.
+    pub(crate) fn load() -> Result<Self> {
+        let object = Self::object().context("xdpfilt_alw_all.o not found: xdp-tools is not installed")?;
+        let ebpf = {
+            // The object asks for its maps to be pinned: they are, for as long as loading takes.
+            let pins = PinDirectory::create("xdp-filter")?;
+            EbpfLoader::new().default_map_pin_directory(&pins.0).load_file(&object)
+        };
+        let mut ebpf = ebpf.with_context(|| format!("loading {}", object.display()))?;
+
+        let ports = ebpf.map_mut("filter_ports").context("no map filter_ports")?;
+        let mut ports = PerCpuArray::<_, u64>::try_from(ports)?;
+        for port in [22_u16, 80, 443, 8500] {
+            // Ports are in network order in the key.
+            ports.set(u32::from(port.to_be()), on_each_cpu(Self::DESTINATION | Self::TCP | Self::UDP)?, 0)?;
+        }
+        let deny = Self::DESTINATION;
+        let v4 = (1..=4).map(|host| [203, 0, 113, host]);
+        fill(ebpf.map_mut("filter_ipv4"), v4, deny).context("filter_ipv4")?;
+        let v6 = (1..=4).map(|host| [0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, host]);
+        fill(ebpf.map_mut("filter_ipv6"), v6, deny).context("filter_ipv6")?;
+        let stations = (1..=4).map(|station| [2, 0, 0, 0, 0xff, station]);
+        fill(ebpf.map_mut("filter_ethernet"), stations, deny).context("filter_ethernet")?;
+
+        let program: &mut Xdp = ebpf.program_mut(Self::NAME).context("no such program")?.try_into()?;
+        program.load()?;
+        Ok(Self(ebpf))
+    }
+
+    /// The program.
+    pub(crate) fn program(&self) -> Result<BorrowedFd<'_>> {
+        let program: &Xdp = self.0.program(Self::NAME).context("no such program")?.try_into()?;
+        Ok(program.fd()?.as_fd())
+    }
+
+    /// Where distributions put it: `/usr/lib/bpf`, or beneath the multiarch directory.
+    fn object() -> Option<PathBuf> {
+        let lib = Path::new("/usr/lib");
+        let beneath = fs::read_dir(lib).ok()?.flatten().map(|entry| entry.path());
+        [lib.to_owned(), "/usr/lib64".into()]
+            .into_iter()
+            .chain(beneath)
+            .map(|dir| dir.join("bpf").join(Self::NAME).with_extension("o"))
+            .find(|path| path.is_file())
+    }
+}
+
+fn fill<const N: usize>(map: Option<&mut Map>, keys: impl Iterator<Item = [u8; N]>, value: u64) -> Result<()>
+where
+    [u8; N]: Pod,
+{
+    let mut map = PerCpuHashMap::<_, [u8; N], u64>::try_from(map.context("no such map")?)?;
+    for key in keys {
+        map.insert(key, on_each_cpu(value)?, 0)?;
+    }
+    Ok(())
+}
+
+fn on_each_cpu(value: u64) -> Result<PerCpuValues<u64>> {
+    let cpus = nr_cpus().map_err(|(path, error)| anyhow::anyhow!("{path}: {error}"))?;
+    Ok(PerCpuValues::try_from(vec![value; cpus])?)
+}
+
+/// A directory of this process's own on bpffs, removed with what is in it when dropped.
+pub(crate) struct PinDirectory(pub(crate) PathBuf);
+
+impl PinDirectory {
+    /// Makes it.
+    pub(crate) fn create(name: &str) -> Result<Self> {
+        let path = PathBuf::from(format!("/sys/fs/bpf/callgate-bench-{}-{name}", std::process::id()));
+        fs::create_dir(&path).with_context(|| format!("making {}", path.display()))?;
+        Ok(Self(path))
+    }
+}
+
+impl Drop for PinDirectory {
+    fn drop(&mut self) {
+        if let Err(error) = fs::remove_dir_all(&self.0) {
+            eprintln!("callgate-bench: {} stays behind: {error}", self.0.display());
+        }
+    }
+}
+
+/// The few instructions the programs above need, as `struct bpf_insn` on a little-endian machine.
+mod insn {
+    pub(super) const EXIT: u64 = 0x95;
+
+    const fn encode(opcode: u8, to: u8, from: u8, offset: i16, immediate: u32) -> u64 {
+        opcode as u64
+            | (to as u64) << 8
+            | (from as u64) << 12
+            | (offset as u16 as u64) << 16
+            | (immediate as u64) << 32
+    }
+
+    pub(super) const fn set(to: u8, value: u32) -> u64 {
+        encode(0xb7, to, 0, 0, value)
+    }
+
+    pub(super) const fn copy(to: u8, from: u8) -> u64 {
+        encode(0xbf, to, from, 0, 0)
+    }
+
+    pub(super) const fn add(to: u8, value: u32) -> u64 {
+        encode(0x07, to, 0, 0, value)
+    }
+
+    pub(super) const fn xor(to: u8, value: u32) -> u64 {
+        encode(0xa7, to, 0, 0, value)
+    }
+
+    pub(super) const fn load_u32(to: u8, base: u8, offset: i16) -> u64 {
+        encode(0x61, to, base, offset, 0)
+    }
+
+    pub(super) const fn store_u16(base: u8, offset: i16, from: u8) -> u64 {
+        encode(0x6b, base, from, offset, 0)
+    }
+
+    /// Skips `offset` instructions if `left > right`.
+    pub(super) const fn jump_if_greater(left: u8, right: u8, offset: i16) -> u64 {
+        encode(0x2d, left, right, offset, 0)
+    }
+
+    pub(super) const fn call(helper: u32) -> u64 {
+        encode(0x85, 0, 0, 0, helper)
+    }
+}
+
+const _: () = assert!(cfg!(target_endian = "little"), "instructions are encoded for little-endian machines");

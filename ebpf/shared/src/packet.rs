@@ -1,0 +1,389 @@
+//! Frame → [`Packet`]: the one parser of both halves.
+//!
+//! ```text
+//!  Ethernet ─► ≤ 2 VLAN tags ─┬► ARP, link-local protocols ─► Kind::Link
+//!                             ├► IPv4 (options skipped) ─────┐
+//!                             └► IPv6 ─► ≤ 6 extension headers┴► TCP │ UDP │ ICMP │ ICMPv6 │ other
+//! ```
+//!
+//! Generic over [`Bytes`], so that the verifier sees bounds-checked packet pointers and the host sees slices.
+//! It never reads beyond the frame, never loops more than seven times, and names every refusal.
+
+use crate::flow::{ICMP, ICMPV6, TCP, UDP};
+use crate::{Addr, Reason};
+
+/// A frame that can be looked into.
+pub trait Bytes {
+    /// A window on it.
+    type View: View;
+
+    /// Length in bytes.
+    fn len(&self) -> usize;
+
+    /// `size` bytes from `at`; `None` where the frame ends before.
+    fn view(&self, at: usize, size: usize) -> Option<Self::View>;
+
+    /// Whether it has no bytes.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// A window whose size has been checked; `i` must lie inside it.
+pub trait View {
+    /// The byte at `i`.
+    fn u8(&self, i: usize) -> u8;
+    /// The 16-bit big-endian integer at `i`.
+    fn be16(&self, i: usize) -> u16;
+    /// Four bytes at `i` as they lie in memory.
+    fn word(&self, i: usize) -> u32;
+}
+
+impl Bytes for &[u8] {
+    type View = Self;
+
+    fn len(&self) -> usize {
+        <[u8]>::len(self)
+    }
+
+    fn view(&self, at: usize, size: usize) -> Option<Self> {
+        self.get(at..)?.get(..size)
+    }
+}
+
+impl View for &[u8] {
+    fn u8(&self, i: usize) -> u8 {
+        self[i]
+    }
+
+    fn be16(&self, i: usize) -> u16 {
+        u16::from_be_bytes([self[i], self[i + 1]])
+    }
+
+    fn word(&self, i: usize) -> u32 {
+        u32::from_ne_bytes([self[i], self[i + 1], self[i + 2], self[i + 3]])
+    }
+}
+
+/// What a frame carries.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Kind {
+    /// ARP, or a link-layer protocol that never leaves the link (LLDP, STP, LACP, EAPOL, CDP).
+    #[default]
+    Link,
+    /// IPv4 or IPv6.
+    Ip,
+}
+
+/// Which part of a datagram a packet is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Fragment {
+    /// All of it.
+    #[default]
+    Whole,
+    /// The first fragment: it has the ports.
+    First,
+    /// Any later fragment: it has none.
+    Later,
+}
+
+/// What the judge needs of a packet. Fields after `kind` are meaningful for [`Kind::Ip`] only.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Packet {
+    /// What it is.
+    pub kind: Kind,
+    /// Which fragment it is.
+    pub fragment: Fragment,
+    /// IP protocol number, after extension headers.
+    pub protocol: u8,
+    /// Flag bits of a TCP segment (header byte 13).
+    pub tcp_flags: u8,
+    /// Type of an ICMP or ICMPv6 message.
+    pub icmp_type: u8,
+    /// Code of an ICMP or ICMPv6 message.
+    pub icmp_code: u8,
+    /// Time to live, or hop limit.
+    pub hop_limit: u8,
+    /// DSCP and ECN bits.
+    pub traffic_class: u8,
+    /// Source address.
+    pub source: Addr,
+    /// Destination address.
+    pub destination: Addr,
+    /// Source port, host order; the identifier of an ICMP echo.
+    pub source_port: u16,
+    /// Destination port, host order; the identifier of an ICMP echo.
+    pub destination_port: u16,
+    /// VLAN id of the outer tag, 0 where untagged.
+    pub vlan: u16,
+    /// Length of the whole IP packet in bytes.
+    pub length: u32,
+    /// Identification of a fragmented datagram, as it lies in the packet.
+    pub identification: u32,
+    /// Where the IP header begins in the frame.
+    pub network_at: u16,
+    /// Where the transport header (or the fragment's data) begins in the frame.
+    pub transport_at: u16,
+    /// Where the transport's payload begins in the frame.
+    pub payload_at: u16,
+    /// Length of the transport's payload.
+    pub payload_length: u16,
+}
+
+/// TCP flag bits.
+pub mod tcp {
+    /// No more data from sender.
+    pub const FIN: u8 = 0x01;
+    /// Synchronize sequence numbers.
+    pub const SYN: u8 = 0x02;
+    /// Reset the connection.
+    pub const RST: u8 = 0x04;
+    /// Acknowledgment field is significant.
+    pub const ACK: u8 = 0x10;
+}
+
+const ETHERNET: usize = 14;
+const VLAN_TAG: usize = 4;
+const MAX_VLAN_TAGS: usize = 2;
+const MAX_EXTENSIONS: usize = 6;
+
+mod ether_type {
+    pub(super) const IPV4: u16 = 0x0800;
+    pub(super) const ARP: u16 = 0x0806;
+    pub(super) const VLAN: u16 = 0x8100;
+    pub(super) const QINQ: u16 = 0x88a8;
+    pub(super) const IPV6: u16 = 0x86dd;
+}
+
+/// Reads an Ethernet frame.
+///
+/// # Errors
+/// The reason under which the frame is to be dropped.
+#[inline(always)]
+pub fn parse<B: Bytes>(frame: &B) -> Result<Packet, Reason> {
+    let ethernet = frame.view(0, ETHERNET).ok_or(Reason::Truncated)?;
+    let link_local = is_link_local(&ethernet);
+    let (mut ether_type, mut at, mut vlan) = (ethernet.be16(12), ETHERNET, 0);
+    for depth in 0..=MAX_VLAN_TAGS {
+        if ether_type != ether_type::VLAN && ether_type != ether_type::QINQ {
+            break;
+        }
+        if depth == MAX_VLAN_TAGS {
+            return Err(Reason::VlanDepth);
+        }
+        let tag = frame.view(at, VLAN_TAG).ok_or(Reason::Truncated)?;
+        if depth == 0 {
+            vlan = tag.be16(0) & 0x0fff;
+        }
+        ether_type = tag.be16(2);
+        at += VLAN_TAG;
+    }
+    match ether_type {
+        ether_type::IPV4 => ipv4(frame, at, vlan),
+        ether_type::IPV6 => ipv6(frame, at, vlan),
+        ether_type::ARP => Ok(Packet { vlan, ..Packet::default() }),
+        // IP never comes this way: a stack delivers it, whatever station it was sent to.
+        _ if link_local => Ok(Packet { vlan, ..Packet::default() }),
+        _ => Err(Reason::EtherType),
+    }
+}
+
+/// Frames to 01:80:c2:00:00:0x (IEEE 802.1Q table 8-1: never forwarded) and Cisco's 01:00:0c:cc:cc:cc/cd.
+#[inline(always)]
+fn is_link_local<V: View>(ethernet: &V) -> bool {
+    let (high, low) = (ethernet.word(0), ethernet.be16(4));
+    (high == u32::from_ne_bytes([0x01, 0x80, 0xc2, 0x00]) && low & 0xfff0 == 0)
+        || (high == u32::from_ne_bytes([0x01, 0x00, 0x0c, 0xcc]) && low & 0xfffe == 0xcccc)
+}
+
+/// The IPv4 header (RFC 791 section 3.1).
+///
+/// ```text
+///  0        4        8                 16
+///  | ver ihl |  tos   |  total length   |
+///  |  identification  |flg| frag offset |
+///  |   ttl   | proto  |    checksum     |
+///  |              source                |
+///  |           destination              |
+/// ```
+#[inline(always)]
+fn ipv4<B: Bytes>(frame: &B, at: usize, vlan: u16) -> Result<Packet, Reason> {
+    let header = frame.view(at, 20).ok_or(Reason::Truncated)?;
+    let header_length = usize::from(header.u8(0) & 0x0f) * 4;
+    let total = usize::from(header.be16(2));
+    if header.u8(0) >> 4 != 4 || header_length < 20 || total < header_length {
+        return Err(Reason::BadIpv4);
+    }
+    if at + total > frame.len() {
+        return Err(Reason::Truncated);
+    }
+    let fragment_field = header.be16(6);
+    let fragment = match (fragment_field & 0x1fff, fragment_field & 0x2000) {
+        (0, 0) => Fragment::Whole,
+        (0, _) => Fragment::First,
+        _ => Fragment::Later,
+    };
+    let mut packet = Packet {
+        kind: Kind::Ip,
+        fragment,
+        protocol: header.u8(9),
+        hop_limit: header.u8(8),
+        traffic_class: header.u8(1),
+        source: Addr::from_v4_word(header.word(12)),
+        destination: Addr::from_v4_word(header.word(16)),
+        vlan,
+        length: total as u32,
+        identification: u32::from(header.be16(4)),
+        network_at: at as u16,
+        ..Packet::default()
+    };
+    transport(frame, &mut packet, at + header_length, total - header_length)?;
+    Ok(packet)
+}
+
+/// The IPv6 header (RFC 8200 section 3) and its extension headers (section 4).
+#[inline(always)]
+fn ipv6<B: Bytes>(frame: &B, at: usize, vlan: u16) -> Result<Packet, Reason> {
+    let header = frame.view(at, 40).ok_or(Reason::Truncated)?;
+    if header.u8(0) >> 4 != 6 {
+        return Err(Reason::BadIpv6);
+    }
+    let payload = usize::from(header.be16(4));
+    let end = at + 40 + payload;
+    if end > frame.len() {
+        return Err(Reason::Truncated);
+    }
+    let source = Addr([header.word(8), header.word(12), header.word(16), header.word(20)]);
+    let destination = Addr([header.word(24), header.word(28), header.word(32), header.word(36)]);
+    if source.is_v4() || destination.is_v4() {
+        return Err(Reason::MappedAddress);
+    }
+    let mut packet = Packet {
+        kind: Kind::Ip,
+        hop_limit: header.u8(7),
+        traffic_class: (header.be16(0) >> 4) as u8,
+        source,
+        destination,
+        vlan,
+        length: 40 + payload as u32,
+        network_at: at as u16,
+        ..Packet::default()
+    };
+    let mut next = header.u8(6);
+    let mut offset = at + 40;
+    for count in 0..=MAX_EXTENSIONS {
+        if !matches!(next, 0 | 43 | 44 | 51 | 60) || packet.fragment == Fragment::Later {
+            break;
+        }
+        if count == MAX_EXTENSIONS {
+            return Err(Reason::Ipv6Extensions);
+        }
+        let extension = frame.view(offset, 8).ok_or(Reason::Truncated)?;
+        let length = match next {
+            // Fragment: always 8 bytes, its second byte is reserved and no length (RFC 8200 section 4.5).
+            44 => {
+                packet.identification = extension.word(4);
+                packet.fragment = match (extension.be16(2) & 0xfff8, extension.be16(2) & 1) {
+                    // An "atomic" fragment is a whole datagram (RFC 6946).
+                    (0, 0) => packet.fragment,
+                    (0, _) => Fragment::First,
+                    _ => Fragment::Later,
+                };
+                8
+            }
+            // Authentication header: in 4-byte units, minus 2 (RFC 4302 section 2.2).
+            51 => (usize::from(extension.u8(1)) + 2) * 4,
+            _ => (usize::from(extension.u8(1)) + 1) * 8,
+        };
+        next = extension.u8(0);
+        offset += length;
+        if offset > end {
+            return Err(Reason::Ipv6Extensions);
+        }
+    }
+    packet.protocol = next;
+    // `offset <= end` was just checked; saying it once more bounds the value for the verifier.
+    transport(frame, &mut packet, offset, end.saturating_sub(offset))?;
+    Ok(packet)
+}
+
+/// The transport header at `at`, with `length` bytes of the packet left.
+#[inline(always)]
+fn transport<B: Bytes>(frame: &B, packet: &mut Packet, at: usize, length: usize) -> Result<(), Reason> {
+    packet.transport_at = at as u16;
+    packet.payload_at = at as u16;
+    packet.payload_length = length as u16;
+    if packet.fragment == Fragment::Later {
+        return Ok(());
+    }
+    let least = match packet.protocol {
+        TCP => 20,
+        UDP | ICMP | ICMPV6 => 8,
+        _ => return Ok(()),
+    };
+    if length < least {
+        return Err(match packet.fragment {
+            Fragment::Whole => Reason::Truncated,
+            _ => Reason::TinyFragment,
+        });
+    }
+    let header = frame.view(at, 8).ok_or(Reason::Truncated)?;
+    let header_length = match packet.protocol {
+        TCP => {
+            let rest = frame.view(at + 12, 8).ok_or(Reason::Truncated)?;
+            let header_length = usize::from(rest.u8(0) >> 4) * 4;
+            if header_length < 20 || header_length > length {
+                return Err(Reason::BadTcp);
+            }
+            packet.tcp_flags = rest.u8(1);
+            header_length
+        }
+        UDP => {
+            let claimed = usize::from(header.be16(4));
+            if claimed < 8 || (claimed > length && packet.fragment == Fragment::Whole) {
+                return Err(Reason::BadUdp);
+            }
+            if packet.fragment == Fragment::Whole {
+                packet.payload_length = claimed as u16;
+            }
+            8
+        }
+        _ => {
+            packet.icmp_type = header.u8(0);
+            packet.icmp_code = header.u8(1);
+            if is_echo(packet.protocol, packet.icmp_type) {
+                packet.source_port = header.be16(4);
+                packet.destination_port = header.be16(4);
+            }
+            packet.payload_at = (at + 8) as u16;
+            packet.payload_length -= 8;
+            return Ok(());
+        }
+    };
+    packet.source_port = header.be16(0);
+    packet.destination_port = header.be16(2);
+    packet.payload_at = (at + header_length) as u16;
+    packet.payload_length -= header_length as u16;
+    Ok(())
+}
+
+/// Whether an ICMP or ICMPv6 type is an echo request or reply.
+#[inline(always)]
+pub fn is_echo(protocol: u8, icmp_type: u8) -> bool {
+    match protocol {
+        ICMP => icmp_type == 8 || icmp_type == 0,
+        _ => icmp_type == 128 || icmp_type == 129,
+    }
+}
+
+/// Whether an ICMP or ICMPv6 type is an echo request.
+#[inline(always)]
+pub fn is_echo_request(protocol: u8, icmp_type: u8) -> bool {
+    match protocol {
+        ICMP => icmp_type == 8,
+        _ => icmp_type == 128,
+    }
+}
+
+#[cfg(test)]
+mod tests;

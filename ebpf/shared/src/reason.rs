@@ -1,0 +1,130 @@
+//! Why a packet passed or was dropped.
+
+macro_rules! reasons {
+    ($($(#[$doc:meta])* $name:ident = $value:literal $text:literal;)*) => {
+        /// The reason of a verdict, counted per interface. Values are never used again for another meaning.
+        ///
+        /// Below [`Reason::FIRST_DROP`] the packet passed, from there on it was dropped.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        #[repr(u8)]
+        pub enum Reason { $($(#[$doc])* $name = $value,)* }
+
+        impl Reason {
+            /// Every reason, in order of value.
+            pub const ALL: &'static [Self] = &[$(Self::$name),*];
+
+            /// The name shown to people and programs, such as `no-pinhole`.
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$name => $text),* }
+            }
+
+            /// The reason with this value, if there is one.
+            pub const fn from_u8(value: u8) -> Option<Self> {
+                match value { $($value => Some(Self::$name),)* _ => None }
+            }
+        }
+    };
+}
+
+reasons! {
+    /// ARP, neighbour discovery (ICMPv6 133–136), packet-too-big, fragmentation-needed: always let by.
+    PassBuiltin = 1 "builtin";
+    /// Admitted by a pinhole.
+    PassPinhole = 2 "pinhole";
+    /// Belongs to a known flow.
+    PassFlow = 3 "flow";
+    /// Permitted by a rule.
+    PassRule = 4 "rule";
+    /// Permitted by the default of its zone.
+    PassDefault = 5 "default-pass";
+    /// A later fragment of a datagram whose first fragment was let by.
+    PassFragment = 6 "fragment-of-passed";
+
+    /// The frame ends before the header it announces.
+    Truncated = 64 "truncated";
+    /// Neither IPv4, IPv6, ARP nor a link-layer protocol Callgate knows.
+    EtherType = 65 "ether-type";
+    /// More than two VLAN tags.
+    VlanDepth = 66 "vlan-depth";
+    /// IPv4: version, header length or total length contradict the frame.
+    BadIpv4 = 67 "bad-ipv4";
+    /// IPv6: version or payload length contradict the frame.
+    BadIpv6 = 68 "bad-ipv6";
+    /// More than six IPv6 extension headers, or one that is malformed.
+    Ipv6Extensions = 69 "ipv6-extensions";
+    /// TCP: data offset below 5 or beyond the packet.
+    BadTcp = 70 "bad-tcp";
+    /// UDP: length below 8 or beyond the packet.
+    BadUdp = 71 "bad-udp";
+    /// TCP flags that no honest stack sends: none, SYN+FIN, SYN+RST, FIN without ACK.
+    TcpFlags = 72 "tcp-flags";
+    /// Port 0 as source or destination.
+    ZeroPort = 73 "zero-port";
+    /// An IPv6 packet carrying an IPv4-mapped address.
+    MappedAddress = 74 "mapped-address";
+    /// Source and destination address are the same.
+    Land = 75 "land";
+    /// Source address that cannot be a sender: multicast, broadcast, loopback, unspecified.
+    BadSource = 76 "bad-source";
+    /// A source address of the zone's own networks or of this machine, arriving from outside.
+    Spoofed = 77 "spoofed";
+    /// A first fragment too short to hold the transport header.
+    TinyFragment = 78 "tiny-fragment";
+    /// A later fragment whose first fragment was not let by.
+    Fragment = 79 "fragment";
+
+    /// Media to a port no call has announced.
+    NoPinhole = 96 "no-pinhole";
+    /// The pinhole exists, but not for this sender.
+    PinholeSender = 97 "pinhole-sender";
+    /// The pinhole's life is over.
+    PinholeExpired = 98 "pinhole-expired";
+
+    /// Refused by a rule.
+    Rule = 112 "rule-drop";
+    /// Refused by the default of its zone.
+    Default = 113 "default-drop";
+    /// Permitted by a rule, but above its limit.
+    Limit = 114 "limit";
+    /// No policy has been loaded.
+    NoPolicy = 115 "no-policy";
+    /// A TCP segment that belongs to no known connection and opens none.
+    NoConnection = 117 "no-connection";
+
+    /// Signalling while the daemon is away and `on_alg_down = "drop"`.
+    AlgDown = 128 "alg-down";
+    /// The ALG refused the message.
+    AlgRefused = 129 "alg-refused";
+    /// The ALG could not read the message.
+    AlgMalformed = 130 "alg-malformed";
+    /// A retransmitted TCP byte that differs from the first copy.
+    AlgOverlap = 131 "alg-overlap";
+    /// A bound of the ALG's memory was reached.
+    AlgMemory = 132 "alg-memory";
+    /// Signalling with a wrong checksum: the far end would not read it, so neither may the ALG.
+    AlgChecksum = 133 "alg-checksum";
+}
+
+impl Reason {
+    /// The least value that means a drop.
+    pub const FIRST_DROP: u8 = 64;
+
+    /// Whether the packet was dropped.
+    pub const fn is_drop(self) -> bool {
+        self as u8 >= Self::FIRST_DROP
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Reason;
+
+    #[test]
+    fn every_reason_is_found_by_its_value_and_named_once() {
+        for (i, &reason) in Reason::ALL.iter().enumerate() {
+            assert_eq!(Reason::from_u8(reason as u8), Some(reason));
+            assert!(Reason::ALL[i + 1..].iter().all(|other| other.name() != reason.name()));
+        }
+        assert_eq!(Reason::from_u8(0), None);
+    }
+}

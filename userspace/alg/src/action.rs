@@ -1,0 +1,198 @@
+//! What goes into the engine and what comes out.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use callgate_shared::Reason;
+use callgate_shared::pinhole::Kind;
+use callgate_shared::policy::Inspect;
+use serde::{Deserialize, Serialize};
+
+use crate::call::{Call, CallId};
+use crate::media::Refusal;
+
+/// Monotonic time in ns: the kernel's `CLOCK_MONOTONIC` on the live path, the capture's clock in a replay.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Time(pub u64);
+
+impl Time {
+    /// Time since an earlier moment; zero if it is not earlier.
+    pub fn since(self, earlier: Self) -> Duration {
+        Duration::from_nanos(self.0.saturating_sub(earlier.0))
+    }
+}
+
+impl std::ops::Add<Duration> for Time {
+    type Output = Self;
+
+    fn add(self, span: Duration) -> Self {
+        Self(self.0.saturating_add(u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)))
+    }
+}
+
+/// A transport protocol that carries signalling or media.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Transport {
+    /// UDP.
+    Udp,
+    /// TCP.
+    Tcp,
+}
+
+impl Transport {
+    /// The IP protocol number.
+    pub const fn number(self) -> u8 {
+        match self {
+            Self::Udp => callgate_shared::flow::UDP,
+            Self::Tcp => callgate_shared::flow::TCP,
+        }
+    }
+
+    /// `udp` or `tcp`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Udp => "udp",
+            Self::Tcp => "tcp",
+        }
+    }
+}
+
+/// Where a message came from and under which rule.
+#[derive(Clone, Copy, Debug)]
+pub struct Context {
+    /// When it was seen.
+    pub now: Time,
+    /// Its sender.
+    pub source: SocketAddr,
+    /// Its receiver.
+    pub destination: SocketAddr,
+    /// What carries it.
+    pub transport: Transport,
+    /// What is to be read in it.
+    pub protocol: Inspect,
+    /// Counter slot of the rule that admitted its flow: selects [`crate::media::Policy::rule`].
+    pub slot: u32,
+}
+
+/// What is to be done with the packet that was read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Let it go on, byte for byte.
+    Pass,
+    /// Drop it.
+    Drop(Reason),
+    /// TCP: drop it and reset the connection at both ends.
+    Reset(Reason),
+}
+
+/// A pinhole as the engine wants it; one per (receiver, transport).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PinholeSpec {
+    /// Where the stream is received.
+    pub to: SocketAddr,
+    /// What carries it.
+    pub transport: Transport,
+    /// Who may send: 1 to [`callgate_shared::pinhole::MAX_SENDERS`], port `None` where signalling has not told it.
+    pub senders: Vec<Sender>,
+    /// What flows through it.
+    #[serde(with = "crate::call::kind_name")]
+    pub kind: Kind,
+    /// Silence after which the kernel half admits nothing more. Generous, because a muted party sends nothing
+    /// while its call goes on: a call that is silent as a whole is ended by the engine, long before.
+    pub idle: Duration,
+    /// The call that opened it.
+    pub call: CallId,
+    /// Counter slot of the rule that admitted the signalling.
+    pub slot: u32,
+}
+
+/// Who may send into a pinhole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Sender {
+    /// Address.
+    pub ip: std::net::IpAddr,
+    /// Port, where it is known.
+    pub port: Option<u16>,
+}
+
+/// Why a pinhole closed or a call ended; its `name` is shown to people and programs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum EndReason {
+    /// SIP BYE.
+    Bye,
+    /// SIP CANCEL.
+    Cancel,
+    /// A final SIP response of 300 to 699.
+    Failed,
+    /// H.225 ReleaseComplete.
+    ReleaseComplete,
+    /// H.245 EndSession.
+    EndSession,
+    /// The stream was closed by signalling (port 0, CloseLogicalChannel) and the call goes on.
+    ChannelClosed,
+    /// The stream's address was changed by signalling.
+    Moved,
+    /// TCP RST on the signalling connection.
+    ConnectionReset,
+    /// Silence.
+    Inactivity,
+    /// The session's own timer or the longest life a call may have.
+    Expired,
+    /// An operator, or a rules file that no longer permits it.
+    Operator,
+}
+
+impl EndReason {
+    /// The name shown to people and programs.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Bye => "bye",
+            Self::Cancel => "cancel",
+            Self::Failed => "failed",
+            Self::ReleaseComplete => "release-complete",
+            Self::EndSession => "end-session",
+            Self::ChannelClosed => "channel-closed",
+            Self::Moved => "moved",
+            Self::ConnectionReset => "connection-reset",
+            Self::Inactivity => "inactivity",
+            Self::Expired => "expired",
+            Self::Operator => "operator",
+        }
+    }
+}
+
+/// What the engine wants done, in order. Pinhole actions are to be carried out before the message is let go.
+#[derive(Clone, Debug)]
+pub enum Action {
+    /// Open this pinhole.
+    Open(PinholeSpec),
+    /// Its senders, kind, call or patience have changed: counters go on, its silence begins anew.
+    Update(PinholeSpec),
+    /// Close it.
+    Close {
+        /// Where the stream was received.
+        to: SocketAddr,
+        /// What carried it.
+        transport: Transport,
+        /// The call that owned it last.
+        call: CallId,
+        /// Why.
+        reason: EndReason,
+    },
+    /// A call was set up or has changed: its whole record.
+    Call(Box<Call>),
+    /// A call is over: its last record. Its pinholes have been closed by earlier actions.
+    Ended(Box<Call>, EndReason),
+    /// An announcement opened nothing.
+    Refused {
+        /// What was announced.
+        address: SocketAddr,
+        /// The call whose signalling announced it.
+        call: CallId,
+        /// Why.
+        refusal: Refusal,
+    },
+}

@@ -1,0 +1,585 @@
+//! What the trackers share: calls, their streams, and who may announce what.
+//!
+//! Owns the calls, the registered addresses and the pinholes, and gathers the actions. Guarantees that no
+//! address enters a call before [`Core::authorise`] has agreed, that no call outlives its [`Lifetimes`], and
+//! that memory stays within [`Bounds`]. What a message *means* is the trackers' business.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use crate::action::{Action, Context, EndReason, PinholeSpec, Time, Transport};
+use crate::call::{Call, CallId, End, Medium, Party, State, Stream, StreamKey};
+use crate::media::{Authority, Policy, Refusal};
+use crate::pinholes::{PinholeTable, claims};
+
+/// Bytes of [`Call::key`].
+const MAX_KEY: usize = 256;
+/// Bytes of one of [`Call::parties`].
+const MAX_PARTY: usize = 128;
+/// Bytes of [`Call::memo`].
+const MAX_MEMO: usize = 1024;
+/// Bytes of [`Stream::codec`].
+const MAX_CODEC: usize = 32;
+
+/// Bounds of the engine's memory.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// Calls.
+    pub calls: usize,
+    /// Streams of one call.
+    pub streams_per_call: usize,
+    /// Pinholes.
+    pub pinholes: usize,
+    /// Registered addresses.
+    pub registrations: usize,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self { calls: 100_000, streams_per_call: 32, pinholes: 1_000_000, registrations: 100_000 }
+    }
+}
+
+/// Silence after which a call's media closes, and the life of a call that never ends by itself.
+#[derive(Clone, Copy, Debug)]
+pub struct Lifetimes {
+    /// An answered call with neither media nor signalling.
+    pub idle: Duration,
+    /// The same while one of its streams is held.
+    pub held: Duration,
+    /// A call that was never answered.
+    pub unanswered: Duration,
+    /// Any call.
+    pub call: Duration,
+}
+
+impl Default for Lifetimes {
+    fn default() -> Self {
+        Self {
+            idle: Duration::from_secs(120),
+            held: Duration::from_secs(900),
+            unanswered: Duration::from_secs(300),
+            call: Duration::from_secs(24 * 3600),
+        }
+    }
+}
+
+impl Lifetimes {
+    /// The silence allowed to a call with this stream.
+    fn of_call(&self, stream: &Stream) -> Duration {
+        if stream.held { self.held } else { self.idle }
+    }
+
+    /// The silence allowed to one pinhole: a muted party sends nothing for as long as it likes while its
+    /// call goes on, so this is no more than a backstop for calls that nobody ends.
+    fn of_pinhole(&self) -> Duration {
+        self.idle.max(self.held)
+    }
+}
+
+/// Calls, streams, registrations and pinholes, and the list of actions being gathered.
+#[derive(Debug)]
+pub struct Core {
+    policy: Policy,
+    bounds: Bounds,
+    lifetimes: Lifetimes,
+    calls: HashMap<CallId, Entry>,
+    /// The greatest number given to a call.
+    last_id: u64,
+    pinholes: PinholeTable,
+    /// (owner, address) → until when.
+    registrations: HashMap<(IpAddr, IpAddr), Time>,
+    refusals: [u64; Refusal::ALL.len()],
+    actions: Vec<Action>,
+    /// Calls changed since the actions were taken last, in order of their first change.
+    changed: Vec<CallId>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    call: Call,
+    /// When its signalling or its media was last seen.
+    active: Time,
+    /// Whether it is in [`Core::changed`].
+    changed: bool,
+}
+
+impl Core {
+    /// An empty core.
+    pub fn new(policy: Policy, bounds: Bounds) -> Self {
+        Self {
+            policy,
+            bounds,
+            lifetimes: Lifetimes::default(),
+            calls: HashMap::new(),
+            last_id: 0,
+            pinholes: PinholeTable::new(bounds.pinholes),
+            registrations: HashMap::new(),
+            refusals: [0; Refusal::ALL.len()],
+            actions: Vec::new(),
+            changed: Vec::new(),
+        }
+    }
+
+    /// The policy in force.
+    pub fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    /// Puts another policy in force; open calls keep what they have.
+    pub fn set_policy(&mut self, policy: Policy) {
+        self.policy = policy;
+    }
+
+    /// Puts other lifetimes in force; a stream's patience follows when it is announced again.
+    pub fn set_lifetimes(&mut self, lifetimes: Lifetimes) {
+        self.lifetimes = lifetimes;
+    }
+
+    /// Starts a call: `context.source` is the caller, `key` its identifier in the protocol. `None` when the
+    /// table is full (counted as [`Refusal::TableFull`]).
+    pub fn start_call(&mut self, context: &Context, key: &str) -> Option<CallId> {
+        if self.calls.len() >= self.bounds.calls {
+            self.count(Refusal::TableFull);
+            return None;
+        }
+        // Microseconds of a clock that never goes back: no number returns while the pinned maps live, even
+        // if the daemon has been restarted in between.
+        self.last_id = (self.last_id + 1).max(context.now.0 / 1_000);
+        let id = CallId(self.last_id);
+        let call = Call {
+            id,
+            protocol: context.protocol,
+            key: clip(key, MAX_KEY).to_owned(),
+            state: State::Calling,
+            signalling: [context.source, context.destination],
+            parties: [String::new(), String::new()],
+            started: context.now,
+            connected: None,
+            streams: std::collections::BTreeMap::new(),
+            memo: String::new(),
+            slot: context.slot,
+        };
+        self.calls.insert(id, Entry { call, active: context.now, changed: false });
+        self.mark(id);
+        Some(id)
+    }
+
+    /// A call by its number.
+    pub fn call(&self, id: CallId) -> Option<&Call> {
+        self.calls.get(&id).map(|entry| &entry.call)
+    }
+
+    /// Changes a call's state, parties or memo; emits one [`Action::Call`] per packet however often it is called.
+    ///
+    /// Texts above the bounds named at [`Call`] are cut; a memo above its bound is not taken. Streams are not
+    /// to be changed here but by [`Self::announce`] and [`Self::close_stream`], and stay as they were.
+    pub fn change_call(&mut self, id: CallId, change: impl FnOnce(&mut Call)) {
+        let Some(entry) = self.calls.get_mut(&id) else { return };
+        let streams = std::mem::take(&mut entry.call.streams);
+        let memo = entry.call.memo.clone();
+        change(&mut entry.call);
+        entry.call.id = id;
+        entry.call.streams = streams;
+        if entry.call.memo.len() > MAX_MEMO {
+            entry.call.memo = memo;
+        }
+        for party in &mut entry.call.parties {
+            cut(party, MAX_PARTY);
+        }
+        self.mark(id);
+    }
+
+    /// Moves the call forward (never back), noting when it was answered.
+    pub fn set_state(&mut self, now: Time, id: CallId, state: State) {
+        let Some(entry) = self.calls.get_mut(&id) else { return };
+        entry.active = entry.active.max(now);
+        if state as u8 <= entry.call.state as u8 {
+            return;
+        }
+        entry.call.state = state;
+        if state == State::Connected {
+            entry.call.connected = Some(now);
+        }
+        self.mark(id);
+    }
+
+    /// All calls.
+    pub fn calls(&self) -> impl Iterator<Item = &Call> {
+        self.calls.values().map(|entry| &entry.call)
+    }
+
+    /// All pinholes, as they were last told.
+    pub fn pinholes(&self) -> impl Iterator<Item = &PinholeSpec> {
+        self.pinholes.iter()
+    }
+
+    /// How often each refusal has occurred.
+    pub fn refusals(&self) -> impl Iterator<Item = (Refusal, u64)> {
+        Refusal::ALL.into_iter().zip(self.refusals)
+    }
+
+    /// Ends a call and closes every pinhole only it needed.
+    pub fn end_call(&mut self, id: CallId, reason: EndReason) {
+        let Some(entry) = self.calls.remove(&id) else { return };
+        self.changed.retain(|other| *other != id);
+        for (key, stream) in &entry.call.streams {
+            self.let_go(id, *key, stream, reason);
+        }
+        self.actions.push(Action::Ended(Box::new(entry.call), reason));
+    }
+
+    /// Whether the sender of this message may announce `address` for `call`'s media, and why not.
+    ///
+    /// In order: port ≥ 1024 and in the media range (`media` only: an H.245 or T.120 TCP port needs only the
+    /// first), a unicast address, and then one of: the sender's own address; one it has registered; the rule's
+    /// group or `any`; an address and port that its owner announced itself in another live call to which this
+    /// sender is a party (both legs agree).
+    ///
+    /// # Errors
+    /// The refusal, which is not counted here: see [`Self::refuse`].
+    pub fn authorise(
+        &self,
+        context: &Context,
+        call: CallId,
+        transport: Transport,
+        address: SocketAddr,
+    ) -> Result<(), Refusal> {
+        self.permit(context, call, transport, transport == Transport::Udp, address)
+    }
+
+    /// Counts and reports an announcement that opens nothing.
+    pub fn refuse(&mut self, call: CallId, address: SocketAddr, refusal: Refusal) {
+        self.count(refusal);
+        self.actions.push(Action::Refused { address, call, refusal });
+    }
+
+    /// What `party` announces for one stream: authorises `media` and `control`, refuses (and reports) what
+    /// may not be announced, enters the rest and opens, changes or closes pinholes accordingly.
+    ///
+    /// `update` sees the stream (new ones start empty with both signalling addresses filled in from the call)
+    /// and sets whatever the message says; only `ends[party]`'s addresses are authorised against `context`.
+    /// The other end may be given `None` or an address it already has in this call, nothing else.
+    /// An address a stream has already is its own until it changes, whatever the policy says by now.
+    /// A stream whose ends both have no media keeps its place and opens nothing.
+    pub fn announce(
+        &mut self,
+        context: &Context,
+        call: CallId,
+        key: StreamKey,
+        party: Party,
+        update: impl FnOnce(&mut Stream),
+    ) {
+        let Some(entry) = self.calls.get_mut(&call) else { return };
+        entry.active = entry.active.max(context.now);
+        let old = entry.call.streams.get(&key).cloned();
+        let mut new = old.clone().unwrap_or_else(|| unknown_stream(&entry.call));
+        update(&mut new);
+        if old.is_none() && entry.call.streams.len() >= self.bounds.streams_per_call {
+            let address = new.ends[party as usize].media.unwrap_or(context.source);
+            return self.refuse(call, address, Refusal::TooManyStreams);
+        }
+        cut(&mut new.codec, MAX_CODEC);
+        self.check_own_end(context, call, old.as_ref(), &mut new, party);
+        self.check_other_end(call, &mut new, party.other());
+        if old.as_ref() == Some(&new) {
+            // A retransmission; yet a pinhole that found no room before may find it now.
+            return self.enter(call, key, old.as_ref(), &new);
+        }
+        if let Some(entry) = self.calls.get_mut(&call) {
+            entry.call.streams.insert(key, new.clone());
+        }
+        self.mark(call);
+        self.enter(call, key, old.as_ref(), &new);
+    }
+
+    /// Closes one stream.
+    pub fn close_stream(&mut self, call: CallId, key: StreamKey, reason: EndReason) {
+        let Some(entry) = self.calls.get_mut(&call) else { return };
+        let Some(stream) = entry.call.streams.remove(&key) else { return };
+        self.mark(call);
+        self.let_go(call, key, &stream, reason);
+    }
+
+    /// `owner` (a signalling address) has registered `ip` as a place of its own until `until`.
+    ///
+    /// At the bound the registration is not taken, and counted as [`Refusal::TableFull`].
+    pub fn register(&mut self, owner: IpAddr, ip: IpAddr, until: Time) {
+        if self.registrations.len() >= self.bounds.registrations
+            && !self.registrations.contains_key(&(owner, ip))
+        {
+            return self.count(Refusal::TableFull);
+        }
+        self.registrations.insert((owner, ip), until);
+    }
+
+    /// Takes back a registration.
+    pub fn unregister(&mut self, owner: IpAddr, ip: IpAddr) {
+        self.registrations.remove(&(owner, ip));
+    }
+
+    /// A packet passed this pinhole at `seen` (from the kernel's counters, or the replay's judge): every call
+    /// that owns it is alive.
+    pub fn touch(&mut self, to: SocketAddr, transport: Transport, seen: Time) {
+        for owner in self.pinholes.owners(to, transport) {
+            if let Some(entry) = self.calls.get_mut(&owner.call) {
+                entry.active = entry.active.max(seen);
+            }
+        }
+    }
+
+    /// Ends calls that are past their life or silent, and forgets old registrations. The trackers are told
+    /// through [`Action::Ended`].
+    ///
+    /// Silence is the call's, not a stream's: a muted party's pinhole stays while the other one talks. It
+    /// ends a call only once that is answered and has media; until then `unanswered` holds.
+    pub fn tick(&mut self, now: Time) {
+        let mut over: Vec<_> = self
+            .calls
+            .iter()
+            .filter_map(|(id, entry)| entry.over(&self.lifetimes, now).map(|reason| (*id, reason)))
+            .collect();
+        over.sort_unstable_by_key(|(id, _)| *id);
+        for (id, reason) in over {
+            self.end_call(id, reason);
+        }
+        self.registrations.retain(|_, until| *until > now);
+    }
+
+    /// Calls of an earlier run: enters them and their pinholes without emitting actions.
+    ///
+    /// They count as active at `now`: how long they have been silent is not known. Calls above the bounds
+    /// are left out.
+    pub fn restore(&mut self, calls: Vec<Call>, now: Time) {
+        let told = self.actions.len();
+        for mut call in calls {
+            let id = call.id;
+            if self.calls.len() >= self.bounds.calls {
+                self.count(Refusal::TableFull);
+                continue;
+            }
+            while call.streams.len() > self.bounds.streams_per_call {
+                call.streams.pop_last();
+            }
+            self.last_id = self.last_id.max(id.0);
+            let streams = call.streams.clone();
+            self.calls.insert(id, Entry { call, active: now, changed: false });
+            for (key, stream) in &streams {
+                self.enter(id, *key, None, stream);
+            }
+        }
+        self.actions.truncate(told);
+    }
+
+    /// The actions gathered since the last call, in order; changed calls last.
+    pub fn take_actions(&mut self) -> Vec<Action> {
+        for id in std::mem::take(&mut self.changed) {
+            if let Some(entry) = self.calls.get_mut(&id) {
+                entry.changed = false;
+                self.actions.push(Action::Call(Box::new(entry.call.clone())));
+            }
+        }
+        std::mem::take(&mut self.actions)
+    }
+
+    /// The actions gathered since the last [`Self::take_actions`], changed calls aside.
+    pub(crate) fn actions(&self) -> &[Action] {
+        &self.actions
+    }
+
+    /// Authorises what `party` has announced, and takes out what it may not.
+    fn check_own_end(
+        &mut self,
+        context: &Context,
+        call: CallId,
+        old: Option<&Stream>,
+        new: &mut Stream,
+        party: Party,
+    ) {
+        let medium = new.medium;
+        let (transport, _) = medium.pinhole(new.mux);
+        let before = old.filter(|old| old.medium == medium).map(|old| old.ends[party as usize]);
+        let check = |core: &Self, address: SocketAddr, before: Option<SocketAddr>| {
+            if before == Some(address) {
+                return Ok(());
+            }
+            core.permit(context, call, transport, medium.in_media_ports(), address)
+        };
+        let end = &mut new.ends[party as usize];
+        if let Some(address) = end.media
+            && let Err(refusal) = check(self, address, before.and_then(|end| end.media))
+        {
+            // RTCP alone would serve nobody.
+            (end.media, end.control) = (None, None);
+            self.refuse(call, address, refusal);
+        }
+        if let Some(address) = end.control
+            && let Err(refusal) = check(self, address, before.and_then(|end| end.control))
+        {
+            end.control = None;
+            // Nobody asked for RTCP of its own where it shares RTP's port.
+            if !new.mux {
+                self.refuse(call, address, refusal);
+            }
+        }
+    }
+
+    /// Takes out what one party's message says of the other party's addresses, unless they are known already.
+    fn check_other_end(&self, call: CallId, new: &mut Stream, other: Party) {
+        let Some(entry) = self.calls.get(&call) else { return };
+        let medium = new.medium;
+        let ends = || {
+            let same = entry.call.streams.values().filter(move |stream| stream.medium == medium);
+            same.map(|stream| stream.ends[other as usize])
+        };
+        let end = &mut new.ends[other as usize];
+        end.media = end.media.filter(|address| ends().any(|known| known.media == Some(*address)));
+        end.control = end.control.filter(|address| ends().any(|known| known.control == Some(*address)));
+    }
+
+    fn permit(
+        &self,
+        context: &Context,
+        call: CallId,
+        transport: Transport,
+        in_media_ports: bool,
+        address: SocketAddr,
+    ) -> Result<(), Refusal> {
+        let (ip, port) = (address.ip(), address.port());
+        if port < 1024 {
+            return Err(Refusal::PrivilegedPort);
+        }
+        if in_media_ports && !self.policy.ports.contains(&port) {
+            return Err(Refusal::PortRange);
+        }
+        let authority = self.policy.rules.get(&context.slot).map(|rule| &rule.media);
+        let by_rule = match authority.unwrap_or(&Authority::Signaller) {
+            Authority::Signaller => false,
+            Authority::Group(group) => group.contains(ip),
+            Authority::Any => true,
+        };
+        let sender = context.source.ip();
+        // Between programs of one machine; the judge lets no such packet in from a link.
+        let within_host = ip.is_loopback() && sender.is_loopback();
+        if !(is_host(ip) || within_host || ip.is_multicast() && by_rule) {
+            return Err(Refusal::NotUnicast);
+        }
+        let registered = || self.registrations.get(&(sender, ip)).is_some_and(|until| *until > context.now);
+        if ip == sender || by_rule || registered() || self.both_legs_agree(sender, call, transport, address) {
+            Ok(())
+        } else {
+            Err(Refusal::NotTheAnnouncers)
+        }
+    }
+
+    /// Whether the owner of `address` has announced it itself, to `sender`, in another live call.
+    ///
+    /// This is what a back-to-back agent or a proxy may pass on. It is not enough that the address is open
+    /// for some call: then anybody could have his own packets admitted to a stranger's port.
+    fn both_legs_agree(
+        &self,
+        sender: IpAddr,
+        call: CallId,
+        transport: Transport,
+        address: SocketAddr,
+    ) -> bool {
+        self.pinholes.owners(address, transport).any(|owner| {
+            let Some(leg) = self.calls.get(&owner.call).map(|entry| &entry.call) else { return false };
+            let told_to = leg.signalling[owner.party.other() as usize].ip();
+            let told_by = leg.streams.get(&owner.stream).map(|s| s.ends[owner.party as usize].signalling);
+            owner.call != call && told_to == sender && told_by == Some(address.ip())
+        })
+    }
+
+    /// Opens and changes what `new` needs, then closes what only `old` did.
+    fn enter(&mut self, call: CallId, key: StreamKey, old: Option<&Stream>, new: &Stream) {
+        let Some(slot) = self.calls.get(&call).map(|entry| entry.call.slot) else { return };
+        for (owner, claim) in claims(call, key, new, self.lifetimes.of_pinhole(), slot) {
+            let address = claim.to;
+            if let Err(refusal) = self.pinholes.claim(owner, claim, &mut self.actions) {
+                self.refuse(call, address, refusal);
+            }
+        }
+        let Some(old) = old else { return };
+        for (owner, claim) in claims(call, key, old, Duration::ZERO, slot) {
+            let kept = claims(call, key, new, Duration::ZERO, slot)
+                .any(|(other, now)| other == owner && now.to == claim.to && now.transport == claim.transport);
+            if !kept {
+                let reason = match new.ends[owner.party as usize].media {
+                    Some(_) => EndReason::Moved,
+                    None => EndReason::ChannelClosed,
+                };
+                self.pinholes.release(owner, claim.to, claim.transport, reason, &mut self.actions);
+            }
+        }
+    }
+
+    /// Closes what a stream that is gone has needed.
+    fn let_go(&mut self, call: CallId, key: StreamKey, stream: &Stream, reason: EndReason) {
+        for (owner, claim) in claims(call, key, stream, Duration::ZERO, 0) {
+            self.pinholes.release(owner, claim.to, claim.transport, reason, &mut self.actions);
+        }
+    }
+
+    fn mark(&mut self, id: CallId) {
+        if let Some(entry) = self.calls.get_mut(&id).filter(|entry| !entry.changed) {
+            entry.changed = true;
+            self.changed.push(id);
+        }
+    }
+
+    fn count(&mut self, refusal: Refusal) {
+        self.refusals[refusal as usize] += 1;
+    }
+}
+
+impl Entry {
+    /// Why the call is over, if it is.
+    fn over(&self, lifetimes: &Lifetimes, now: Time) -> Option<EndReason> {
+        let age = now.since(self.call.started);
+        let answered = self.call.state == State::Connected;
+        if age > lifetimes.call || (!answered && age > lifetimes.unanswered) {
+            return Some(EndReason::Expired);
+        }
+        let open = |stream: &&Stream| stream.ends.iter().any(|end| end.media.is_some());
+        let patience =
+            self.call.streams.values().filter(open).map(|stream| lifetimes.of_call(stream)).max()?;
+        (answered && now.since(self.active) > patience).then_some(EndReason::Inactivity)
+    }
+}
+
+/// A stream of which nothing has been said yet.
+fn unknown_stream(call: &Call) -> Stream {
+    let end =
+        |party: Party| End { signalling: call.signalling[party as usize].ip(), media: None, control: None };
+    Stream {
+        medium: Medium::Other,
+        mux: false,
+        held: false,
+        codec: String::new(),
+        ends: [end(Party::Caller), end(Party::Callee)],
+    }
+}
+
+/// Whether the address can be one host's on a network.
+fn is_host(ip: IpAddr) -> bool {
+    let reserved = match ip {
+        IpAddr::V4(v4) => v4.is_broadcast() || v4.octets()[0] == 0,
+        // It would alias an IPv4 address in the kernel's keys; on the wire it does not occur.
+        IpAddr::V6(v6) => v6.to_ipv4_mapped().is_some(),
+    };
+    !(reserved || ip.is_loopback() || ip.is_unspecified() || ip.is_multicast())
+}
+
+/// The longest beginning of at most `bound` bytes.
+fn clip(text: &str, bound: usize) -> &str {
+    &text[..text.floor_char_boundary(bound)]
+}
+
+fn cut(text: &mut String, bound: usize) {
+    text.truncate(clip(text, bound).len());
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,412 @@
+//! H.323: call signalling, H.245 and RAS messages → calls and media streams.
+//!
+//! Owns which message belongs to which call. A call is one leg: a caller, a callee, and the connection between
+//! them; through a gatekeeper it has two legs, which are two calls with one identifier. It is found by its
+//! callIdentifier between the same two addresses, or by its call reference on its connection. Several calls may
+//! share a connection, and a call outlives its connection once it is answered (H.323 8.5).
+//!
+//! An H.245 connection belongs to the call that announced the address it was made to. What is announced is
+//! authorised by [`Core`]; a message that cannot be read is dropped, for the far end might read it differently.
+//!
+//! Left to others: TCP streams and TPKT frames ([`crate::streams`]), pinholes ([`crate::pinholes`]).
+
+mod channels;
+mod leg;
+mod ras;
+
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+
+use callgate_protocols::h225::{self, Body, FacilityReason, Guid};
+use callgate_protocols::h245::{self, OpenLogicalChannel};
+use callgate_protocols::q931::{self, MessageType};
+use callgate_shared::Reason;
+use callgate_shared::policy::Inspect;
+
+use crate::action::{Context, EndReason, Verdict};
+use crate::call::{Call, CallId, Medium, Party, State};
+use crate::core::Core;
+use leg::Leg;
+
+/// Port of H.225 call signalling: rules speak of it, so that it needs no pinhole.
+const H225_PORT: u16 = 1720;
+/// Most channels or tunnelled messages read of one message.
+const MAX_PARTS: usize = 64;
+/// Most calls that may have announced the same H.245 address.
+const MAX_LISTENERS: usize = 16;
+
+/// The H.323 tracker.
+#[derive(Debug, Default)]
+pub struct Tracker {
+    legs: HashMap<CallId, Leg>,
+    by_guid: HashMap<(Guid, IpAddr, IpAddr), CallId>,
+    by_reference: HashMap<(SocketAddr, SocketAddr, u16), CallId>,
+    /// Calls of each signalling connection.
+    connections: HashMap<Connection, Vec<CallId>>,
+    /// Call of each H.245 connection.
+    controls: HashMap<Connection, CallId>,
+    /// Who has announced an address for H.245.
+    listeners: HashMap<SocketAddr, Vec<(CallId, Party)>>,
+    ras: ras::Requests,
+}
+
+/// A TCP connection, whichever way a packet goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Connection(SocketAddr, SocketAddr);
+
+impl Connection {
+    fn new(a: SocketAddr, b: SocketAddr) -> Self {
+        Self(a.min(b), a.max(b))
+    }
+}
+
+/// A call signalling message with everything in it read.
+struct Signal<'a> {
+    q931: q931::Message<'a>,
+    h225: Option<h225::Message<'a>>,
+    fast_start: Vec<OpenLogicalChannel>,
+    tunnelled: Vec<h245::Message>,
+}
+
+impl Tracker {
+    /// Reads one message of an H.225 call signalling connection: a TPKT's payload, without its header.
+    pub fn call_signalling(&mut self, core: &mut Core, context: &Context, payload: &[u8]) -> Verdict {
+        // An empty TPKT keeps the connection alive.
+        if payload.is_empty() {
+            return Verdict::Pass;
+        }
+        let Some(signal) = Signal::parse(payload) else { return Verdict::Drop(Reason::AlgMalformed) };
+        // The flag is set by the callee (Q.931 4.3), who sends no Setup.
+        let (sender, ends) = match signal.q931.to_origin && signal.q931.kind != MessageType::Setup {
+            false => (Party::Caller, [context.source, context.destination]),
+            true => (Party::Callee, [context.destination, context.source]),
+        };
+        let Some(mut leg) = self.find(core, context, &signal, ends) else { return Verdict::Pass };
+        if signal.q931.kind == MessageType::ReleaseComplete {
+            core.end_call(leg.id, EndReason::ReleaseComplete);
+            self.unlist(&leg);
+            return Verdict::Pass;
+        }
+        self.unlist(&leg);
+        leg.take(core, context, sender, &signal);
+        if let Some(h225) = &signal.h225 {
+            if let Some(address) = h225.h245_address {
+                self.listen(core, context, &mut leg, sender, address);
+            }
+            let forwards = !matches!(h225.facility, None | Some(FacilityReason::StartH245));
+            if let Some(address) =
+                h225.alternative_address.filter(|address| forwards && address.port() != H225_PORT)
+            {
+                self.ras.admit(core, context, context.destination, leg.guid, address);
+            }
+        }
+        self.keep(core, leg);
+        Verdict::Pass
+    }
+
+    /// Reads the message of one TPKT of an H.245 connection, without its header.
+    pub fn control(&mut self, core: &mut Core, context: &Context, payload: &[u8]) -> Verdict {
+        if payload.is_empty() {
+            return Verdict::Pass;
+        }
+        let Ok(message) = h245::Message::parse(payload) else { return Verdict::Drop(Reason::AlgMalformed) };
+        let Some((mut leg, sender)) = self.find_control(core, context, &message) else {
+            return Verdict::Pass;
+        };
+        self.unlist(&leg);
+        leg.control_message(core, context, sender, &message);
+        self.keep(core, leg);
+        Verdict::Pass
+    }
+
+    /// `context`'s sender closed its TCP connection (H.225 or H.245) with FIN, or with RST if `reset`.
+    pub fn closed(&mut self, core: &mut Core, context: &Context, reset: bool) {
+        let connection = Connection::new(context.source, context.destination);
+        for id in self.connections.get(&connection).cloned().unwrap_or_default() {
+            let answered = core.call(id).is_some_and(|call| call.state == State::Connected);
+            if reset || !answered {
+                core.end_call(id, EndReason::ConnectionReset);
+                if let Some(leg) = self.legs.remove(&id) {
+                    self.unlist(&leg);
+                }
+            }
+        }
+        // Half of it may still carry messages after a FIN.
+        if let Some(mut leg) =
+            reset.then(|| self.controls.remove(&connection)).flatten().and_then(|id| self.legs.remove(&id))
+        {
+            self.unlist(&leg);
+            leg.control = None;
+            self.keep(core, leg);
+        }
+    }
+
+    /// Core ended this call by itself.
+    pub fn ended(&mut self, call: &Call) {
+        if let Some(leg) = self.legs.remove(&call.id) {
+            self.unlist(&leg);
+        }
+    }
+
+    /// Takes up calls of an earlier run, from their memos.
+    pub fn restore(&mut self, calls: &[&Call]) {
+        for call in calls {
+            match call.protocol {
+                Inspect::H225 | Inspect::H245 => self.list(Leg::restore(call)),
+                Inspect::Ras => self.ras.restore(call),
+                _ => {}
+            }
+        }
+    }
+
+    /// The leg a call signalling message belongs to, taken out of the table; a new one if it begins a call, or
+    /// tells something of a call whose beginning was not seen.
+    fn find(
+        &mut self,
+        core: &mut Core,
+        context: &Context,
+        signal: &Signal<'_>,
+        ends: [SocketAddr; 2],
+    ) -> Option<Leg> {
+        let reference = signal.q931.call_reference;
+        let guid = signal.guid();
+        let setup = signal.q931.kind == MessageType::Setup;
+        let by_guid = guid.and_then(|guid| self.by_guid.get(&(guid, ends[0].ip(), ends[1].ip())));
+        // A reference may be used again for another call; in the answers to it, it counts more than an
+        // identifier that nobody has heard of, which some endpoints send.
+        let by_reference = || {
+            let id = self.by_reference.get(&(ends[0], ends[1], reference))?;
+            let same = self.legs.get(id).is_some_and(|leg| guid.is_none() || leg.guid == guid);
+            (!setup || same).then_some(id)
+        };
+        let found = by_guid.or_else(by_reference).copied();
+        if let Some(mut leg) = found.and_then(|id| self.legs.remove(&id)) {
+            if (leg.ends, leg.reference) != (ends, reference) {
+                self.unlist(&leg);
+                (leg.ends, leg.reference) = (ends, reference);
+            }
+            return Some(leg);
+        }
+        if !setup && !signal.opens() {
+            return None;
+        }
+        let key = guid.map_or_else(|| format!("crv-{reference}"), |guid| guid.to_string());
+        let from_caller = Context { source: ends[0], destination: ends[1], ..*context };
+        core.start_call(&from_caller, &key).map(|id| Leg::new(id, guid, reference, ends))
+    }
+
+    /// The leg an H.245 message belongs to, taken out of the table, and which party has sent it.
+    fn find_control(
+        &mut self,
+        core: &mut Core,
+        context: &Context,
+        message: &h245::Message,
+    ) -> Option<(Leg, Party)> {
+        let (source, destination) = (context.source, context.destination);
+        let connection = Connection::new(source, destination);
+        if let Some(leg) = self.controls.get(&connection).and_then(|id| self.legs.remove(id)) {
+            let by_caller = leg.control.is_some_and(|[caller, _]| caller == source);
+            return Some((leg, if by_caller { Party::Caller } else { Party::Callee }));
+        }
+        let called = self.listener(destination, source).map(|(id, owner)| (id, owner.other()));
+        let calling = || self.listener(source, destination);
+        let (id, sender) = match called.or_else(calling) {
+            Some(found) => found,
+            // A connection that a rule has admitted, of a call that was not seen: it is a call of its own.
+            None if matches!(
+                message,
+                h245::Message::OpenLogicalChannel(_) | h245::Message::OpenLogicalChannelAck(_)
+            ) =>
+            {
+                let id = core.start_call(context, &format!("h245-{source}-{destination}"))?;
+                core.set_state(context.now, id, State::Connected);
+                self.list(Leg::new(id, None, 0, [source, destination]));
+                (id, Party::Caller)
+            }
+            None => return None,
+        };
+        let mut leg = self.legs.remove(&id)?;
+        leg.control = Some(match sender {
+            Party::Caller => [source, destination],
+            Party::Callee => [destination, source],
+        });
+        Some((leg, sender))
+    }
+
+    /// Who has announced `address` for H.245 to `peer`.
+    fn listener(&self, address: SocketAddr, peer: SocketAddr) -> Option<(CallId, Party)> {
+        let listeners = self.listeners.get(&address)?;
+        let told = |(id, party): &&(CallId, Party)| {
+            self.legs.get(id).is_some_and(|leg| leg.ends[party.other() as usize].ip() == peer.ip())
+        };
+        listeners.iter().rev().find(told).or(listeners.last()).copied()
+    }
+
+    /// `party` listens for H.245 at `address`.
+    fn listen(
+        &mut self,
+        core: &mut Core,
+        context: &Context,
+        leg: &mut Leg,
+        party: Party,
+        address: SocketAddr,
+    ) {
+        leg.listening[party as usize] = Some(address);
+        core.announce(context, leg.id, leg::signalling(Medium::Control, party), party, |stream| {
+            stream.medium = Medium::Control;
+            stream.ends[party as usize].media = Some(address);
+        });
+    }
+
+    /// Puts a leg back, with its memo up to date.
+    fn keep(&mut self, core: &mut Core, leg: Leg) {
+        let memo = leg.memo();
+        if core.call(leg.id).is_some_and(|call| call.memo != memo) {
+            core.change_call(leg.id, |call| call.memo = memo);
+        }
+        self.list(leg);
+    }
+
+    /// Enters a leg into the table and its indexes.
+    fn list(&mut self, leg: Leg) {
+        let [caller, callee] = leg.ends;
+        if let Some(guid) = leg.guid {
+            self.by_guid.insert((guid, caller.ip(), callee.ip()), leg.id);
+        }
+        self.by_reference.insert((caller, callee, leg.reference), leg.id);
+        let calls = self.connections.entry(Connection::new(caller, callee)).or_default();
+        if !calls.contains(&leg.id) {
+            calls.push(leg.id);
+        }
+        if let Some([caller, callee]) = leg.control {
+            self.controls.insert(Connection::new(caller, callee), leg.id);
+        }
+        for party in [Party::Caller, Party::Callee] {
+            if let Some(address) = leg.listening[party as usize] {
+                let listeners = self.listeners.entry(address).or_default();
+                if listeners.len() < MAX_LISTENERS && !listeners.contains(&(leg.id, party)) {
+                    listeners.push((leg.id, party));
+                }
+            }
+        }
+        self.legs.insert(leg.id, leg);
+    }
+
+    /// Takes a leg that was taken out of the table out of its indexes too.
+    fn unlist(&mut self, leg: &Leg) {
+        let [caller, callee] = leg.ends;
+        let id = leg.id;
+        if let Some(guid) = leg.guid {
+            remove_if(&mut self.by_guid, &(guid, caller.ip(), callee.ip()), id);
+        }
+        remove_if(&mut self.by_reference, &(caller, callee, leg.reference), id);
+        let connection = Connection::new(caller, callee);
+        if let Some(calls) = self.connections.get_mut(&connection) {
+            calls.retain(|other| *other != id);
+            if calls.is_empty() {
+                self.connections.remove(&connection);
+            }
+        }
+        if let Some([caller, callee]) = leg.control {
+            remove_if(&mut self.controls, &Connection::new(caller, callee), id);
+        }
+        for address in leg.listening.iter().flatten() {
+            if let Some(listeners) = self.listeners.get_mut(address) {
+                listeners.retain(|(other, _)| *other != id);
+                if listeners.is_empty() {
+                    self.listeners.remove(address);
+                }
+            }
+        }
+    }
+}
+
+impl<'a> Signal<'a> {
+    /// Reads a message with all that is tunnelled in it; `None` if any of it cannot be read.
+    fn parse(payload: &'a [u8]) -> Option<Self> {
+        let q931 = q931::Message::parse(payload).ok()?;
+        let h225 = q931.user_user.map(h225::Message::parse).transpose().ok()?;
+        let mut signal = Self { q931, h225: None, fast_start: Vec::new(), tunnelled: Vec::new() };
+        if let Some(h225) = h225 {
+            for channel in h225.fast_start.take(MAX_PARTS) {
+                signal.fast_start.push(OpenLogicalChannel::parse(channel).ok()?);
+            }
+            for message in h225.h245_control.chain(h225.parallel_h245_control).take(MAX_PARTS) {
+                signal.tunnelled.push(h245::Message::parse(message).ok()?);
+            }
+            signal.h225 = Some(h225);
+        }
+        Some(signal)
+    }
+
+    /// The call's identifier, unless it is missing or all zero, as some endpoints send it.
+    fn guid(&self) -> Option<Guid> {
+        self.h225.as_ref()?.call.filter(|guid| guid.0 != [0; 16])
+    }
+
+    /// Whether it tells something that opens a channel.
+    fn opens(&self) -> bool {
+        let opens = |message: &h245::Message| {
+            matches!(message, h245::Message::OpenLogicalChannel(_) | h245::Message::OpenLogicalChannelAck(_))
+        };
+        let listens = self.h225.as_ref().is_some_and(|h225| h225.h245_address.is_some());
+        let answers = matches!(self.q931.kind, MessageType::Alerting | MessageType::Connect);
+        answers || listens || !self.fast_start.is_empty() || self.tunnelled.iter().any(opens)
+    }
+}
+
+impl Leg {
+    /// Takes what a message says of the call itself, its fastStart and the messages tunnelled in it.
+    fn take(&mut self, core: &mut Core, context: &Context, sender: Party, signal: &Signal<'_>) {
+        match signal.q931.kind {
+            MessageType::Setup => self.name_parties(core, signal),
+            MessageType::Alerting | MessageType::Progress => {
+                core.set_state(context.now, self.id, State::Ringing)
+            }
+            MessageType::Connect => core.set_state(context.now, self.id, State::Connected),
+            _ => {}
+        }
+        if let Some(guid) = signal.guid() {
+            self.guid.get_or_insert(guid);
+        }
+        let body = signal.h225.as_ref().map(|h225| h225.body);
+        match sender {
+            Party::Caller if body == Some(Body::Setup) => self.propose(core, context, &signal.fast_start),
+            Party::Caller => {}
+            Party::Callee => {
+                self.accept(core, context, &signal.fast_start);
+                let refused = signal.h225.as_ref().is_some_and(|h225| h225.fast_connect_refused);
+                if refused || signal.q931.kind == MessageType::Connect {
+                    self.refuse_offer(core);
+                }
+            }
+        }
+        for message in &signal.tunnelled {
+            self.control_message(core, context, sender, message);
+        }
+    }
+
+    /// The parties of a Setup: an alias, or else the number.
+    fn name_parties(&self, core: &mut Core, signal: &Signal<'_>) {
+        let (source, destination) = signal.h225.as_ref().map_or((None, None), |m| (m.source, m.destination));
+        let name = |alias: Option<h225::Alias<'_>>, number: Option<&[u8]>| {
+            let mut name =
+                alias.map(|alias| alias.to_string()).filter(|alias| !alias.is_empty()).unwrap_or_else(|| {
+                    number.map(|number| String::from_utf8_lossy(number).into_owned()).unwrap_or_default()
+                });
+            name.truncate(name.floor_char_boundary(128));
+            name
+        };
+        let parties = [name(source, signal.q931.calling), name(destination, signal.q931.called)];
+        core.change_call(self.id, |call| call.parties = parties);
+    }
+}
+
+fn remove_if<K: Eq + std::hash::Hash>(map: &mut HashMap<K, CallId>, key: &K, id: CallId) {
+    if map.get(key) == Some(&id) {
+        map.remove(key);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,88 @@
+//! Whose addresses a party may announce: the rule that keeps an attacker from having holes opened for him.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+/// What the rules file says about media, for the engine.
+#[derive(Clone, Debug)]
+pub struct Policy {
+    /// Ports media may use.
+    pub ports: RangeInclusive<u16>,
+    /// By counter slot of the rule that admitted the signalling; a slot that is absent has the default rule.
+    pub rules: HashMap<u32, RulePolicy>,
+}
+
+/// What one rule says about media.
+#[derive(Clone, Debug, Default)]
+pub struct RulePolicy {
+    /// The rule's `media` key.
+    pub media: Authority,
+}
+
+/// Whose addresses a party may announce besides its own.
+#[derive(Clone, Debug, Default)]
+pub enum Authority {
+    /// Its own, one it has registered, or one both legs of a call agree on.
+    #[default]
+    Signaller,
+    /// These as well.
+    Group(Arc<dyn AddressSet>),
+    /// Anybody's.
+    Any,
+}
+
+/// A set of addresses: a group of the rules file.
+pub trait AddressSet: Send + Sync + std::fmt::Debug {
+    /// Whether the address is in it.
+    fn contains(&self, ip: IpAddr) -> bool;
+}
+
+/// Why an announcement opened nothing; counted by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Refusal {
+    /// A port below 1024.
+    PrivilegedPort,
+    /// A port outside the media range.
+    PortRange,
+    /// Loopback, unspecified, broadcast or (unless permitted) multicast.
+    NotUnicast,
+    /// An address that is not the announcer's to give.
+    NotTheAnnouncers,
+    /// A host name where an address is needed.
+    HostName,
+    /// More streams than one call may have.
+    TooManyStreams,
+    /// More pinholes or calls than the table holds.
+    TableFull,
+}
+
+impl Refusal {
+    /// Every refusal.
+    pub const ALL: [Self; 7] = [
+        Self::PrivilegedPort,
+        Self::PortRange,
+        Self::NotUnicast,
+        Self::NotTheAnnouncers,
+        Self::HostName,
+        Self::TooManyStreams,
+        Self::TableFull,
+    ];
+
+    /// The name shown to people and programs.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::PrivilegedPort => "privileged-port",
+            Self::PortRange => "port-range",
+            Self::NotUnicast => "not-unicast",
+            Self::NotTheAnnouncers => "not-the-announcers",
+            Self::HostName => "host-name",
+            Self::TooManyStreams => "too-many-streams",
+            Self::TableFull => "table-full",
+        }
+    }
+}

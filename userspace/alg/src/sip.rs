@@ -1,0 +1,261 @@
+//! SIP: messages → calls and their media (RFC 3261, RFC 3264).
+//!
+//! Owns what is known of each call beside its record: the tags that name its dialogs, the transactions that
+//! have no final response yet, and the offers that have no answer yet. Guarantees that every address an SDP
+//! body names reaches a pinhole only through [`Core::announce`], that a dialog is known by Call-ID and tags
+//! and a response by its topmost Via, never by the transport's addresses, and that memory stays bounded per
+//! Call-ID and in all.
+//!
+//! - A call through a proxy passes the firewall once per hop, with one Call-ID: each hop is a [`Call`] of its
+//!   own, whose two ends are that hop's signalling peers. What one hop announces vouches for the other
+//!   (see [`Core::authorise`]).
+//! - An offer opens for the other party's signalling address; the answer narrows that to its media address.
+//!   Within a dialog an offer only adds: what was agreed stays open until the answer takes its place, and a
+//!   refused offer leaves no trace.
+//! - Every fork of an INVITE that answers is a branch of the call's streams; the first 2xx closes the others.
+//! - A BYE does not close by itself: its 2xx, 408 or 481 does, so that a forged one, which the other end
+//!   challenges or refuses, cuts nobody off. If it has no response the dialog closes after [`BYE_GRACE`].
+
+mod hop;
+mod media;
+mod register;
+
+use std::collections::HashMap;
+use std::collections::hash_map::DefaultHasher;
+use std::hash::{Hash, Hasher};
+use std::time::Duration;
+
+use callgate_protocols::sdp;
+use callgate_protocols::sip::{self, Message, Method, Start};
+use callgate_shared::Reason;
+use callgate_shared::policy::Inspect;
+
+use crate::action::{Context, EndReason, Time, Verdict};
+use crate::call::Call;
+use crate::core::Core;
+use hop::{Hop, Purpose, Transaction};
+use media::Line;
+use register::Registrars;
+
+/// How long a BYE may stay without a response before its dialog closes all the same: three retransmissions
+/// (RFC 3261 section 17.1.2.2). Its sender has stopped listening long since (section 15.1.1).
+pub const BYE_GRACE: Duration = Duration::from_secs(5);
+/// How long a cancelled INVITE may stay without its final response (RFC 3261 section 9.1: 64*T1).
+pub const CANCEL_GRACE: Duration = Duration::from_secs(32);
+/// How long after its interval a session counts as over that was not refreshed (RFC 4028 section 10).
+const SESSION_GRACE: Duration = Duration::from_secs(32);
+/// Least session interval, in seconds (RFC 4028 section 4).
+const MIN_SESSION: u32 = 90;
+/// Most hops of one Call-ID.
+const MAX_HOPS: usize = 16;
+
+/// All SIP calls.
+#[derive(Debug, Default)]
+pub struct Tracker {
+    /// By Call-ID.
+    calls: HashMap<String, Vec<Hop>>,
+    registrars: Registrars,
+}
+
+impl Tracker {
+    /// Reads one message: a datagram, or what [`sip::frame_length`] has cut out of a stream.
+    pub fn message(&mut self, core: &mut Core, context: &Context, bytes: &[u8]) -> Verdict {
+        if sip::is_keep_alive(bytes) {
+            return Verdict::Pass;
+        }
+        let Ok(message) = Message::parse(bytes) else {
+            return Verdict::Drop(Reason::AlgMalformed);
+        };
+        match message.start {
+            Start::Request { method, .. } => self.request(core, context, &message, method),
+            Start::Response { status, .. } => {
+                self.response(core, context, &message, status);
+                Verdict::Pass
+            }
+        }
+    }
+
+    /// Time passes: closes what has waited for a response, or for a session refresh, for too long.
+    pub fn tick(&mut self, core: &mut Core, now: Time) {
+        for hops in self.calls.values_mut() {
+            for hop in hops.iter_mut() {
+                hop.tick(core, now);
+            }
+            hops.retain(|hop| !hop.over);
+        }
+        self.calls.retain(|_, hops| !hops.is_empty());
+        self.registrars.tick(now);
+    }
+
+    /// The core has ended this call by itself.
+    pub fn ended(&mut self, call: &Call) {
+        let Some(hops) = self.calls.get_mut(&call.key) else { return };
+        hops.retain(|hop| hop.id != call.id);
+        if hops.is_empty() {
+            self.calls.remove(&call.key);
+        }
+    }
+
+    /// Takes up the calls of an earlier run from their records; calls of other protocols are left alone.
+    pub fn restore(&mut self, calls: &[&Call]) {
+        for call in calls.iter().filter(|call| call.protocol == Inspect::Sip) {
+            let hops = self.calls.entry(call.key.clone()).or_default();
+            if hops.len() < MAX_HOPS {
+                hops.push(Hop::restore(call));
+            }
+        }
+    }
+
+    fn request(&mut self, core: &mut Core, context: &Context, message: &Message, method: Method) -> Verdict {
+        match method {
+            Method::Invite if message.to.tag.is_none() => return self.invite(core, context, message),
+            Method::Invite | Method::Update | Method::Prack | Method::Ack | Method::Bye => {
+                let found = self.within_dialog(core, context, message, method);
+                if !found && method == Method::Invite {
+                    // A call older than the firewall: taken up where it is.
+                    return self.invite(core, context, message);
+                }
+            }
+            Method::Cancel => {
+                let via = transaction_id(message);
+                for hop in self.calls.get_mut(message.call_id).into_iter().flatten() {
+                    hop.cancel(via, context.now);
+                }
+            }
+            Method::Register => self.registrars.request(context, message, transaction_id(message)),
+            // OPTIONS and the like describe what a party could do, and open nothing.
+            Method::Options | Method::Other(_) => {}
+        }
+        Verdict::Pass
+    }
+
+    /// An INVITE that starts a call, repeats one with credentials, or is another branch of it.
+    fn invite(&mut self, core: &mut Core, context: &Context, message: &Message) -> Verdict {
+        let tag = message.from.tag.unwrap_or_default();
+        let hops = self.calls.get(message.call_id).map_or(&[][..], Vec::as_slice);
+        let place = match hops.iter().position(|hop| hop.continues(tag, context)) {
+            Some(place) => place,
+            None => {
+                if hops.len() >= MAX_HOPS {
+                    return Verdict::Drop(Reason::AlgMemory);
+                }
+                let Some(id) = core.start_call(context, message.call_id) else {
+                    return Verdict::Drop(Reason::AlgMemory);
+                };
+                core.change_call(id, |call| call.parties = [party(&message.from), party(&message.to)]);
+                let hops = self.calls.entry(message.call_id.to_owned()).or_default();
+                hops.push(Hop::new(id, [context.source, context.destination], tag));
+                hops.len() - 1
+            }
+        };
+        let Some(hop) = self.calls.get_mut(message.call_id).and_then(|hops| hops.get_mut(place)) else {
+            return Verdict::Pass;
+        };
+        hop.invite(core, context, transaction_id(message), message.cseq.number, description(message));
+        hop.remember(core);
+        Verdict::Pass
+    }
+
+    /// A request within a dialog; whether the dialog is known.
+    fn within_dialog(
+        &mut self,
+        core: &mut Core,
+        context: &Context,
+        message: &Message,
+        method: Method,
+    ) -> bool {
+        let (from, to) = (message.from.tag.unwrap_or_default(), message.to.tag.unwrap_or_default());
+        let Some(hops) = self.calls.get_mut(message.call_id) else { return false };
+        // A proxy that does not stay in the path leaves the parties to talk directly: then the message belongs
+        // to every hop of the dialog, otherwise to the hop it was seen on.
+        let nearness = |hop: &Hop| hop.dialog(from, to).map(|(sender, _)| hop.nearness(sender, context));
+        let Some(nearest) = hops.iter().filter_map(nearness).max() else { return false };
+        let id = transaction_id(message);
+        let offer = description(message);
+        for hop in hops.iter_mut().filter(|hop| nearness(hop) == Some(nearest)) {
+            let Some((sender, dialog)) = hop.dialog(from, to) else { continue };
+            match method {
+                Method::Bye => {
+                    let deadline = Some(context.now + BYE_GRACE);
+                    let branch = hop.dialogs[dialog].branch;
+                    let purpose = Purpose::Bye { branch };
+                    hop.begin(Transaction::new(id, message.cseq.number, sender, purpose, None, deadline));
+                }
+                Method::Ack | Method::Prack if hop.awaits_answer(dialog, sender) => {
+                    if let Some(answer) = &offer {
+                        hop.answer_offer_of_response(core, context, dialog, answer);
+                    }
+                }
+                Method::Ack => {}
+                // It acknowledges a provisional response and says nothing about media.
+                Method::Prack if offer.is_none() => {}
+                _ => hop.offer(core, context, dialog, sender, id, message.cseq.number, offer.clone()),
+            }
+        }
+        true
+    }
+
+    fn response(&mut self, core: &mut Core, context: &Context, message: &Message, status: u16) {
+        let id = transaction_id(message);
+        if message.method() == Method::Register {
+            return self.registrars.response(core, context, message, id);
+        }
+        let Some(hops) = self.calls.get_mut(message.call_id) else { return };
+        let described = description(message);
+        for hop in hops.iter_mut() {
+            let Some(place) = hop.transactions.iter().position(|t| t.is(id, message.cseq.number)) else {
+                continue;
+            };
+            match (hop.transactions[place].purpose, message.method()) {
+                (Purpose::Invite { .. }, Method::Invite) => {
+                    let tag = message.to.tag.unwrap_or_default();
+                    hop.invite_response(core, context, place, status, tag, described.as_deref());
+                }
+                (Purpose::Offer { .. }, Method::Invite | Method::Update | Method::Prack) => {
+                    hop.offer_response(core, context, place, status, described.as_deref());
+                }
+                (Purpose::Bye { branch }, Method::Bye) if status >= 200 => {
+                    hop.transactions.remove(place);
+                    if status < 300 || matches!(status, 408 | 481) {
+                        hop.end_dialog(core, branch, EndReason::Bye);
+                    }
+                }
+                _ => {}
+            }
+            if (200..300).contains(&status) && matches!(message.method(), Method::Invite | Method::Update) {
+                let interval =
+                    message.session_expires().map(|n| Duration::from_secs(n.max(MIN_SESSION).into()));
+                hop.session_until = interval.map(|interval| context.now + interval + SESSION_GRACE);
+            }
+            hop.remember(core);
+        }
+        hops.retain(|hop| !hop.over);
+        if hops.is_empty() {
+            self.calls.remove(message.call_id);
+        }
+    }
+}
+
+/// The media a message describes; `None` where it describes none, or none that could be read.
+fn description(message: &Message) -> Option<Vec<Line>> {
+    sdp::Session::parse(message.sdp()?).ok().map(|session| media::lines(&session))
+}
+
+/// Names a transaction on its hop: branch and sent-by of the topmost Via (RFC 3261 section 17.2.3).
+fn transaction_id(message: &Message) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (message.via.branch, message.via.host, message.via.port).hash(&mut hasher);
+    hasher.finish()
+}
+
+/// A party as people know it: `user@host`, or the URI where it is no SIP URI.
+fn party(address: &sip::Address) -> String {
+    match address.sip_uri() {
+        Some(uri) if uri.user.is_empty() => uri.host.to_owned(),
+        Some(uri) => format!("{}@{}", uri.user, uri.host),
+        None => address.uri.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

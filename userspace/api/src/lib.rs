@@ -1,0 +1,74 @@
+//! The control protocol's types: what `callgated` answers on its Unix socket and `fwctl` reads.
+//!
+//! HTTP/1.1 with JSON bodies, so that `curl --unix-socket` reads it too:
+//!
+//! | Request             | Body              | Answer                       |
+//! |---------------------|-------------------|------------------------------|
+//! | `GET /v1/status`    |                   | [`Status`]                   |
+//! | `GET /v1/calls`     |                   | [`Page`] of [`CallRow`]      |
+//! | `GET /v1/pinholes`  |                   | [`Page`] of [`PinholeRow`]   |
+//! | `GET /v1/flows`     |                   | [`Page`] of [`FlowRow`]      |
+//! | `GET /v1/rules`     |                   | [`Rules`]                    |
+//! | `GET /v1/counters`  |                   | [`Page`] of [`CounterRow`]   |
+//! | `POST /v1/reload`   | [`ReloadRequest`] | [`ReloadReply`]              |
+//!
+//! Pages of calls, pinholes and flows take `?limit=N`. Whatever goes wrong is an [`ErrorReply`] under a status
+//! of 400 or above. Durations are whole seconds (`_s`), moments are Unix time in seconds (`_unix`), counters
+//! never go back while the pinned maps live.
+//!
+//! - [`status`]: the daemon as a whole
+//! - [`calls`]: calls, their streams and pinholes
+//! - [`traffic`]: flows, rules and counters
+//! - [`change`]: requests that change something, and errors
+
+#![forbid(unsafe_code)]
+
+pub mod calls;
+pub mod change;
+pub mod status;
+pub mod traffic;
+
+use serde::{Deserialize, Serialize};
+
+pub use calls::{CallEnd, CallRow, Peer, PinholeRow, StreamRow};
+pub use change::{ErrorReply, ReloadReply, ReloadRequest};
+pub use status::{Alg, Interface, Mode, ReloadError, RulesFile, Status, Totals, XdpMode};
+pub use traffic::{BuiltinRow, CounterRow, DefaultRow, FlowRow, FlowState, RuleRow, Rules};
+
+/// Where the daemon listens unless told otherwise.
+pub const SOCKET: &str = "/run/callgate/control.sock";
+/// Rows of a page when the request names no limit.
+pub const DEFAULT_LIMIT: usize = 1_000;
+/// Most rows a page can have, whatever the request says.
+pub const MAX_LIMIT: usize = 100_000;
+
+/// Rows of a listing, and how many there are in all.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Page<T> {
+    /// The first rows, up to the request's limit.
+    pub rows: Vec<T>,
+    /// Rows there are; more than `rows` holds when the limit was reached.
+    pub total: u64,
+}
+
+impl<T> Page<T> {
+    /// At most `limit` of `rows`, all of them counted.
+    pub fn of(rows: impl IntoIterator<Item = T>, limit: usize) -> Self {
+        let mut rows = rows.into_iter();
+        let page: Vec<T> = rows.by_ref().take(limit).collect();
+        let total = (page.len() + rows.count()) as u64;
+        Self { rows: page, total }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Page;
+
+    #[test]
+    fn a_page_counts_what_it_leaves_out() {
+        assert_eq!(Page::of(0..5, 3), Page { rows: vec![0, 1, 2], total: 5 });
+        assert_eq!(Page::of(0..2, 3), Page { rows: vec![0, 1], total: 2 });
+        assert_eq!(Page::of(0..2, 0), Page { rows: vec![], total: 2 });
+    }
+}

@@ -1,0 +1,606 @@
+//! The control socket: HTTP + JSON for `fwctl`, `curl` and whoever else is let in.
+//!
+//! Owns the Unix socket, the protocol on it and the question of who may do what. It knows nothing of the
+//! firewall: each request becomes a [`Command`] to the main loop, which answers when it has time. What a peer
+//! can make the daemon hold is bounded: [`CONNECTIONS`] at once, one request each, [`REQUEST_TIME`] for all of
+//! it, [`BODY_BYTES`] of body, [`QUEUE`] commands waiting.
+//!
+//! The file's mode (0660) decides who may read. Changes are for root and the daemon's own user, told apart by
+//! the peer's credentials as the kernel gives them (`SO_PEERCRED`, unix(7)); each one, refused or done, is
+//! written to the `audit` tracing target.
+
+use std::convert::Infallible;
+use std::fs;
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use callgate_api::{
+    CallRow, CounterRow, DEFAULT_LIMIT, ErrorReply, FlowRow, MAX_LIMIT, Page, PinholeRow, ReloadReply,
+    ReloadRequest, Rules, Status,
+};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::{Bytes, Incoming};
+use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use serde::Serialize;
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::time::timeout;
+use tracing::{debug, info, warn};
+
+/// Connections served at once; more wait in the socket's backlog.
+pub const CONNECTIONS: usize = 8;
+/// Commands that may wait for the main loop.
+pub const QUEUE: usize = 16;
+/// Largest request body.
+pub const BODY_BYTES: usize = 16 * 1024;
+/// For one connection, from accept to the last byte of the answer.
+pub const REQUEST_TIME: Duration = Duration::from_secs(30);
+/// For the main loop to answer one command.
+const ANSWER_TIME: Duration = Duration::from_secs(20);
+
+/// Where the answer to a command goes. Dropping it tells the peer that the daemon is going down.
+pub type Reply<T> = oneshot::Sender<Result<T, ErrorReply>>;
+
+/// What a peer asks of the main loop. By the time it gets there the peer has been found entitled to it.
+#[derive(Debug)]
+pub enum Command {
+    /// How the firewall is doing.
+    Status(Reply<Status>),
+    /// The first `limit` calls.
+    Calls {
+        /// Most rows wanted.
+        limit: usize,
+        /// The answer.
+        reply: Reply<Page<CallRow>>,
+    },
+    /// The first `limit` pinholes.
+    Pinholes {
+        /// Most rows wanted.
+        limit: usize,
+        /// The answer.
+        reply: Reply<Page<PinholeRow>>,
+    },
+    /// The first `limit` flows.
+    Flows {
+        /// Most rows wanted.
+        limit: usize,
+        /// The answer.
+        reply: Reply<Page<FlowRow>>,
+    },
+    /// The rules and what they have done.
+    Rules(Reply<Rules>),
+    /// Packets by interface and reason.
+    Counters(Reply<Page<CounterRow>>),
+    /// Read the rules again.
+    Reload {
+        /// The file to go over to; `None` for the one in force. Absolute.
+        file: Option<PathBuf>,
+        /// The answer.
+        reply: Reply<ReloadReply>,
+    },
+}
+
+/// The control socket cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    /// Somebody answers on it.
+    #[error("{} is in use: is another callgated running? Stop it, or choose another --socket", .0.display())]
+    InUse(PathBuf),
+    /// Something else has its name.
+    #[error("{} is not a socket: remove it, or choose another --socket", .0.display())]
+    NotASocket(PathBuf),
+    /// The group that is to read from it is not known.
+    #[error("no group {0:?} in /etc/group: add it with groupadd, or give its number")]
+    NoGroup(String),
+    /// The system refused a step.
+    #[error("cannot {step} {}", path.display())]
+    System {
+        /// What was tried.
+        step: &'static str,
+        /// With what.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+/// The listening socket. Dropping it takes the file away.
+#[derive(Debug)]
+pub struct Server {
+    listener: UnixListener,
+    path: PathBuf,
+    own_uid: u32,
+    commands: mpsc::Sender<Command>,
+}
+
+impl Server {
+    /// Listens at `path`, making its directory if need be; `group` (name or number) may read besides root and
+    /// the daemon's own user. A socket left behind by a dead daemon is replaced. To be called within a tokio
+    /// runtime.
+    ///
+    /// # Errors
+    /// [`BindError`]: the name is taken, the group unknown, or the system refuses.
+    pub fn bind(
+        path: &Path,
+        group: Option<&str>,
+        commands: mpsc::Sender<Command>,
+    ) -> Result<Self, BindError> {
+        let gid = group.map(group_id).transpose()?;
+        let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+        if let Some(directory) = directory {
+            fs::DirBuilder::new()
+                .recursive(true)
+                .mode(0o755)
+                .create(directory)
+                .map_err(failed("create the directory", directory))?;
+        }
+        check_vacant(path)?;
+
+        // Made under another name and moved into place when its mode is right: nobody slips in before.
+        let nascent = path.with_extension("new");
+        match fs::remove_file(&nascent) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(failed("remove", &nascent)(error));
+            }
+            _ => {}
+        }
+        let listener = UnixListener::bind(&nascent).map_err(failed("listen on", &nascent))?;
+        if let Some(gid) = gid {
+            std::os::unix::fs::chown(&nascent, None, Some(gid))
+                .map_err(failed("change the group of", &nascent))?;
+        }
+        fs::set_permissions(&nascent, fs::Permissions::from_mode(0o660))
+            .map_err(failed("change the mode of", &nascent))?;
+        let own_uid = fs::metadata(&nascent).map_err(failed("inspect", &nascent))?.uid();
+        fs::rename(&nascent, path).map_err(failed("put in place", path))?;
+        Ok(Self { listener, path: path.to_owned(), own_uid, commands })
+    }
+
+    /// Serves until the future is dropped.
+    pub async fn run(self) {
+        let places = Arc::new(Semaphore::new(CONNECTIONS));
+        loop {
+            let Ok(place) = places.clone().acquire_owned().await else { return };
+            let stream = match self.listener.accept().await {
+                Ok((stream, _)) => stream,
+                Err(error) => {
+                    // Out of file descriptors, as a rule: they come back when connections end.
+                    warn!(%error, "control socket: cannot accept a connection");
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                    continue;
+                }
+            };
+            let peer = match Peer::of(&stream, self.own_uid) {
+                Ok(peer) => peer,
+                Err(error) => {
+                    warn!(%error, "control socket: a peer without credentials is refused");
+                    continue;
+                }
+            };
+            let commands = self.commands.clone();
+            tokio::spawn(async move {
+                serve(stream, peer, commands).await;
+                drop(place);
+            });
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if let Err(error) = fs::remove_file(&self.path) {
+            debug!(%error, path = %self.path.display(), "control socket: cannot be removed");
+        }
+    }
+}
+
+/// A queue for commands: the server sends, the main loop receives.
+pub fn queue() -> (mpsc::Sender<Command>, mpsc::Receiver<Command>) {
+    mpsc::channel(QUEUE)
+}
+
+/// Who is at the other end.
+#[derive(Clone, Copy, Debug)]
+struct Peer {
+    uid: u32,
+    pid: Option<i32>,
+    may_change: bool,
+}
+
+impl Peer {
+    fn of(stream: &UnixStream, own_uid: u32) -> io::Result<Self> {
+        let credentials = stream.peer_cred()?;
+        let uid = credentials.uid();
+        Ok(Self { uid, pid: credentials.pid(), may_change: may_change(uid, own_uid) })
+    }
+}
+
+fn may_change(uid: u32, own_uid: u32) -> bool {
+    uid == 0 || uid == own_uid
+}
+
+/// A status of 400 or above and what is said under it.
+#[derive(Debug)]
+struct Failure {
+    status: StatusCode,
+    allow: Option<&'static str>,
+    reply: ErrorReply,
+}
+
+impl Failure {
+    fn new(status: StatusCode, error: impl Into<String>, hint: impl Into<String>) -> Self {
+        let reply = ErrorReply { error: error.into(), hint: hint.into(), details: Vec::new() };
+        Self { status, allow: None, reply }
+    }
+}
+
+type Answer = Result<Response<Full<Bytes>>, Failure>;
+
+async fn serve(stream: UnixStream, peer: Peer, commands: mpsc::Sender<Command>) {
+    let service = service_fn(|request: Request<Incoming>| async {
+        let answer = answer(request, peer, &commands).await;
+        Ok::<_, Infallible>(answer.unwrap_or_else(refusal))
+    });
+    let connection = http1::Builder::new()
+        .keep_alive(false)
+        .timer(TokioTimer::new())
+        .header_read_timeout(Duration::from_secs(5))
+        .max_buf_size(BODY_BYTES)
+        .serve_connection(TokioIo::new(stream), service);
+    match timeout(REQUEST_TIME, connection).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => debug!(%error, uid = peer.uid, "control socket: connection failed"),
+        Err(_) => debug!(uid = peer.uid, "control socket: connection took too long"),
+    }
+}
+
+async fn answer(request: Request<Incoming>, peer: Peer, commands: &mpsc::Sender<Command>) -> Answer {
+    let (parts, body) = request.into_parts();
+    let path = parts.uri.path();
+    let method = match path {
+        "/v1/status" | "/v1/calls" | "/v1/pinholes" | "/v1/flows" | "/v1/rules" | "/v1/counters" => {
+            Method::GET
+        }
+        "/v1/reload" => Method::POST,
+        _ => {
+            let hint = "there are /v1/status, calls, pinholes, flows, rules, counters and reload";
+            return Err(Failure::new(StatusCode::NOT_FOUND, format!("nothing at {path}"), hint));
+        }
+    };
+    if parts.method != method {
+        let mut failure = Failure::new(
+            StatusCode::METHOD_NOT_ALLOWED,
+            format!("{path} does not know {}", parts.method),
+            format!("use {method}"),
+        );
+        failure.allow = Some(if method == Method::GET { "GET" } else { "POST" });
+        return Err(failure);
+    }
+    let limit = || limit(parts.uri.query());
+    match path {
+        "/v1/status" => ask(commands, Command::Status).await,
+        "/v1/calls" => {
+            let limit = limit()?;
+            ask(commands, |reply| Command::Calls { limit, reply }).await
+        }
+        "/v1/pinholes" => {
+            let limit = limit()?;
+            ask(commands, |reply| Command::Pinholes { limit, reply }).await
+        }
+        "/v1/flows" => {
+            let limit = limit()?;
+            ask(commands, |reply| Command::Flows { limit, reply }).await
+        }
+        "/v1/rules" => ask(commands, Command::Rules).await,
+        "/v1/counters" => ask(commands, Command::Counters).await,
+        _ => reload(body, peer, commands).await,
+    }
+}
+
+async fn reload(body: Incoming, peer: Peer, commands: &mpsc::Sender<Command>) -> Answer {
+    let Peer { uid, pid, may_change } = peer;
+    if !may_change {
+        warn!(target: "audit", change = "reload", uid, pid, outcome = "refused: neither root nor the daemon's user");
+        return Err(Failure::new(
+            StatusCode::FORBIDDEN,
+            format!("user {uid} may look but not change"),
+            "run the command as root",
+        ));
+    }
+    let ReloadRequest { file } = reload_request(body).await?;
+    let named = file.as_deref().map_or_else(|| "(in force)".to_owned(), |file| file.display().to_string());
+    let answer = ask(commands, |reply| Command::Reload { file, reply }).await;
+    match &answer {
+        Ok(_) => info!(target: "audit", change = "reload", file = named, uid, pid, outcome = "done"),
+        Err(failure) => {
+            let outcome = failure.reply.error.as_str();
+            warn!(target: "audit", change = "reload", file = named, uid, pid, outcome, "failed");
+        }
+    }
+    answer
+}
+
+async fn reload_request(body: Incoming) -> Result<ReloadRequest, Failure> {
+    let malformed = |error: String| {
+        Failure::new(
+            StatusCode::BAD_REQUEST,
+            format!("the request cannot be read: {error}"),
+            "send nothing, or {\"file\": \"/absolute/path\"}",
+        )
+    };
+    let bytes = Limited::new(body, BODY_BYTES)
+        .collect()
+        .await
+        .map_err(|error| malformed(error.to_string()))?
+        .to_bytes();
+    if bytes.is_empty() {
+        return Ok(ReloadRequest::default());
+    }
+    let request: ReloadRequest =
+        serde_json::from_slice(&bytes).map_err(|error| malformed(error.to_string()))?;
+    match &request.file {
+        Some(file) if !file.is_absolute() => Err(malformed(format!("{} is not absolute", file.display()))),
+        _ => Ok(request),
+    }
+}
+
+/// Sends a command and turns the main loop's answer into a response.
+async fn ask<T: Serialize>(
+    commands: &mpsc::Sender<Command>,
+    command: impl FnOnce(Reply<T>) -> Command,
+) -> Answer {
+    let (reply, answer) = oneshot::channel();
+    let exchange = async {
+        commands.send(command(reply)).await.ok()?;
+        answer.await.ok()
+    };
+    let down = |error: &str| {
+        let hint = "see the daemon's log; the kernel half goes on filtering without it";
+        Failure::new(StatusCode::SERVICE_UNAVAILABLE, error, hint)
+    };
+    match timeout(ANSWER_TIME, exchange).await {
+        Ok(Some(Ok(value))) => json(StatusCode::OK, &value),
+        Ok(Some(Err(reply))) => Err(Failure { status: StatusCode::UNPROCESSABLE_ENTITY, allow: None, reply }),
+        Ok(None) => Err(down("the daemon is going down")),
+        Err(_) => Err(down("the daemon's main loop does not answer")),
+    }
+}
+
+fn json(status: StatusCode, value: &impl Serialize) -> Answer {
+    let mut body = serde_json::to_vec(value)
+        .map_err(|error| Failure::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string(), ""))?;
+    body.push(b'\n');
+    let mut response = Response::new(Full::from(body));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    Ok(response)
+}
+
+fn refusal(failure: Failure) -> Response<Full<Bytes>> {
+    let mut response = json(failure.status, &failure.reply).unwrap_or_else(|failure| {
+        let mut bare = Response::new(Full::default());
+        *bare.status_mut() = failure.status;
+        bare
+    });
+    if let Some(allow) = failure.allow {
+        response.headers_mut().insert(ALLOW, HeaderValue::from_static(allow));
+    }
+    response
+}
+
+/// `limit=N` of a query; the default where there is none, never above [`MAX_LIMIT`].
+fn limit(query: Option<&str>) -> Result<usize, Failure> {
+    let mut limit = DEFAULT_LIMIT;
+    for pair in query.unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
+        let number = pair.strip_prefix("limit=").and_then(|number| number.parse::<usize>().ok());
+        limit = number.ok_or_else(|| {
+            Failure::new(StatusCode::BAD_REQUEST, format!("cannot read {pair:?}"), "use ?limit=NUMBER")
+        })?;
+    }
+    Ok(limit.min(MAX_LIMIT))
+}
+
+/// Whether `path` may be taken: nothing is there, or a socket on which nobody listens any more.
+fn check_vacant(path: &Path) -> Result<(), BindError> {
+    match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(failed("inspect", path)(error)),
+        Ok(meta) if !meta.file_type().is_socket() => return Err(BindError::NotASocket(path.to_owned())),
+        Ok(_) => {}
+    }
+    match std::os::unix::net::UnixStream::connect(path) {
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Ok(()),
+        _ => Err(BindError::InUse(path.to_owned())),
+    }
+}
+
+/// A group's number from its name or number; only `/etc/group` is asked (group(5)).
+fn group_id(name: &str) -> Result<u32, BindError> {
+    if let Ok(number) = name.parse() {
+        return Ok(number);
+    }
+    let file = Path::new("/etc/group");
+    let groups = fs::read_to_string(file).map_err(failed("read", file))?;
+    groups
+        .lines()
+        .filter_map(|line| {
+            let mut fields = line.split(':');
+            (fields.next()? == name).then(|| fields.nth(1)?.parse().ok()).flatten()
+        })
+        .next()
+        .ok_or_else(|| BindError::NoGroup(name.to_owned()))
+}
+
+fn failed(step: &'static str, path: &Path) -> impl FnOnce(io::Error) -> BindError {
+    let path = path.to_owned();
+    move |source| BindError::System { step, path, source }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use callgate_api::{CounterRow, Page, ReloadReply};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::UnixStream;
+
+    use super::*;
+
+    /// A main loop that knows one counter, can reload, and is short of calls.
+    async fn main_loop(mut commands: mpsc::Receiver<Command>) {
+        while let Some(command) = commands.recv().await {
+            match command {
+                Command::Counters(reply) => {
+                    let row = CounterRow {
+                        interface: "eth0".into(),
+                        reason: "spoofed".into(),
+                        dropped: true,
+                        packets: 7,
+                        bytes: 700,
+                    };
+                    reply.send(Ok(Page::of([row], 10))).expect("the server waits");
+                }
+                Command::Calls { limit, reply } => {
+                    reply.send(Ok(Page { rows: vec![], total: limit as u64 })).expect("the server waits");
+                }
+                Command::Reload { file: Some(file), reply } if file.ends_with("good.toml") => {
+                    let done = ReloadReply { generation: 2, ..Default::default() };
+                    reply.send(Ok(done)).expect("the server waits");
+                }
+                Command::Reload { reply, .. } => {
+                    let error = ErrorReply { error: "3 errors".into(), ..Default::default() };
+                    reply.send(Err(error)).expect("the server waits");
+                }
+                // The others' replies are dropped, as when the daemon goes down.
+                _ => {}
+            }
+        }
+    }
+
+    struct Bench {
+        path: PathBuf,
+        _directory: tempfile::TempDir,
+    }
+
+    fn bench() -> Bench {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let path = directory.path().join("run").join("control.sock");
+        let (sender, receiver) = queue();
+        let server = Server::bind(&path, None, sender).expect("the socket can be had");
+        tokio::spawn(main_loop(receiver));
+        tokio::spawn(server.run());
+        Bench { path, _directory: directory }
+    }
+
+    impl Bench {
+        async fn send(&self, request: &str) -> (u16, String) {
+            let mut stream = UnixStream::connect(&self.path).await.expect("the server listens");
+            stream.write_all(request.as_bytes()).await.expect("the server reads");
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).await.expect("the server answers in UTF-8");
+            let status = answer.get(9..12).and_then(|status| status.parse().ok()).expect("a status line");
+            (status, answer.split_once("\r\n\r\n").map(|(_, body)| body.to_owned()).unwrap_or_default())
+        }
+
+        async fn get(&self, path: &str) -> (u16, String) {
+            self.send(&format!("GET {path} HTTP/1.1\r\nHost: callgate\r\n\r\n")).await
+        }
+
+        async fn post(&self, path: &str, body: &str) -> (u16, String) {
+            let length = body.len();
+            self.send(&format!(
+                "POST {path} HTTP/1.1\r\nHost: callgate\r\nContent-Length: {length}\r\n\r\n{body}"
+            ))
+            .await
+        }
+    }
+
+    #[tokio::test]
+    async fn a_reading_reaches_the_main_loop_and_comes_back_as_json() {
+        let (status, body) = bench().get("/v1/counters").await;
+        assert_eq!(status, 200);
+        let page: Page<CounterRow> = serde_json::from_str(&body).expect("JSON");
+        assert_eq!((page.total, page.rows[0].packets), (1, 7));
+    }
+
+    #[tokio::test]
+    async fn limits_are_read_and_capped() {
+        let bench = bench();
+        for (query, expected) in [("", DEFAULT_LIMIT), ("?limit=5", 5), ("?limit=999999999", MAX_LIMIT)] {
+            let (status, body) = bench.get(&format!("/v1/calls{query}")).await;
+            assert_eq!((status, body), (200, format!("{{\"rows\":[],\"total\":{expected}}}\n")), "{query}");
+        }
+        for query in ["?limit=-1", "?limit=", "?offset=3", "?limit=99999999999999999999999"] {
+            assert_eq!(bench.get(&format!("/v1/calls{query}")).await.0, 400, "{query}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_answered_says_so() {
+        let bench = bench();
+        assert_eq!(bench.get("/v1/nonsense").await.0, 404);
+        assert_eq!(bench.get("/v1/reload").await.0, 405);
+        assert_eq!(bench.post("/v1/status", "").await.0, 405);
+        let (status, body) = bench.get("/v1/status").await;
+        assert_eq!(status, 503);
+        let reply: ErrorReply = serde_json::from_str(&body).expect("JSON");
+        assert_eq!(reply.error, "the daemon is going down");
+    }
+
+    #[tokio::test]
+    async fn reload_takes_an_absolute_path_and_passes_errors_on() {
+        let bench = bench();
+        assert_eq!(bench.post("/v1/reload", r#"{"file":"/etc/good.toml"}"#).await.0, 200);
+        let (status, body) = bench.post("/v1/reload", "").await;
+        assert_eq!((status, body.contains("3 errors")), (422, true));
+        for body in [r#"{"file":"good.toml"}"#, r#"{"fiel":"/etc/good.toml"}"#, "nonsense"] {
+            assert_eq!(bench.post("/v1/reload", body).await.0, 400, "{body}");
+        }
+        assert_eq!(bench.post("/v1/reload", &" ".repeat(BODY_BYTES + 1)).await.0, 400);
+    }
+
+    #[tokio::test]
+    async fn the_file_is_for_owner_and_group_and_goes_with_the_server() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let path = directory.path().join("control.sock");
+        let gid = fs::metadata(directory.path()).expect("it exists").gid();
+        let server =
+            Server::bind(&path, Some(&gid.to_string()), queue().0).expect("one's own group can be given");
+        let file = fs::metadata(&path).expect("it exists");
+        assert_eq!((file.permissions().mode() & 0o777, file.gid()), (0o660, gid));
+        assert!(matches!(Server::bind(&path, None, queue().0), Err(BindError::InUse(_))));
+        drop(server);
+        assert!(!path.exists());
+    }
+
+    #[tokio::test]
+    async fn a_dead_socket_is_replaced_and_a_file_is_not() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let path = directory.path().join("control.sock");
+        drop(std::os::unix::net::UnixListener::bind(&path).expect("a socket nobody will listen on"));
+        Server::bind(&path, None, queue().0).expect("the socket is replaced");
+        fs::write(&path, "precious").expect("a file");
+        assert!(matches!(Server::bind(&path, None, queue().0), Err(BindError::NotASocket(_))));
+        assert_eq!(fs::read_to_string(&path).expect("still there"), "precious");
+    }
+
+    #[test]
+    fn only_root_and_the_daemons_user_may_change() {
+        assert!(may_change(0, 0) && may_change(0, 990) && may_change(990, 990));
+        assert!(!may_change(1000, 0) && !may_change(1000, 990));
+    }
+
+    #[test]
+    fn groups_are_found_by_name_and_number() {
+        assert_eq!(group_id("root").expect("every system has it"), 0);
+        assert_eq!(group_id("4711").expect("a number"), 4711);
+        assert!(matches!(group_id("no such group"), Err(BindError::NoGroup(_))));
+    }
+}

@@ -1,0 +1,362 @@
+//! The firewall as one thing: kernel half, ALG engine, rules and journal, and what passes between them.
+//!
+//! One thread owns it. A packet from a tap is read, what its message asks for is written into the kernel, and
+//! only then does it go on.
+
+use std::collections::{BTreeMap, HashSet};
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::time::{Duration, SystemTime};
+
+use anyhow::Result;
+use callgate_alg::action::{Action, Time};
+use callgate_alg::core::Bounds;
+use callgate_alg::{Engine, Verdict, policy};
+use callgate_api::{ErrorReply, ReloadError, ReloadReply};
+use callgate_rules::ruleset::Mode;
+use callgate_rules::{Compiled, RuleSet, compile};
+use callgate_shared::Reason;
+use callgate_shared::counters::Count;
+use callgate_shared::flow::FlowKey;
+use callgate_shared::judge::fragment_key;
+use callgate_shared::packet::{self, Packet};
+use tracing::{debug, error, info, warn};
+
+use crate::frame;
+use crate::interfaces::{Interface, Interfaces};
+use crate::journal::Journal;
+use crate::kernel::{self, EventRing, Kernel};
+use crate::rulesfile::{self, RulesError};
+use crate::tap::VNET_HEADER;
+
+/// Silence between two looks at the kernel's pinholes.
+const SWEEP: Duration = Duration::from_secs(5);
+
+/// Everything the daemon holds.
+pub struct Firewall {
+    pub(crate) kernel: Kernel,
+    pub(crate) engine: Engine,
+    pub(crate) interfaces: Interfaces,
+    pub(crate) rules: RuleSet,
+    pub(crate) compiled: Compiled,
+    pub(crate) rules_file: PathBuf,
+    pub(crate) loaded: SystemTime,
+    pub(crate) last_error: Option<ReloadError>,
+    pub(crate) started: Time,
+    /// Packets the ALG has refused, by interface slot and reason.
+    pub(crate) refused: BTreeMap<(usize, Reason), Count>,
+    journal: Journal,
+    swept: Time,
+}
+
+/// What becomes of a packet read from a tap.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It goes on as it is.
+    Return,
+    /// It does not.
+    Keep,
+    /// Its connection is reset.
+    Reset(frame::Resets),
+}
+
+impl Firewall {
+    /// Puts the rules in force, stands on their interfaces, and takes up the calls of an earlier run. To be
+    /// called within a tokio runtime.
+    ///
+    /// # Errors
+    /// A rules file that is wrong or does not fit this machine, or what the kernel refuses.
+    pub fn start(rules_file: &Path, pin_dir: &Path, state_dir: &Path) -> Result<Self> {
+        let rules = rulesfile::read(rules_file)?;
+        let mut interfaces = Interfaces::new(state_dir)?;
+        let mut kernel = Kernel::open(pin_dir)?;
+        let named = interfaces.named(&rules)?;
+        let generation = kernel.generation().wrapping_add(1).max(1);
+        let compiled = compile(&rules, &borrowed(&named), generation, &mut kernel.slots())?;
+        let (mut journal, calls) = Journal::open(state_dir);
+        let now = now();
+
+        let mut engine = Engine::new(policy::media(&rules, &compiled), Bounds::default());
+        engine.set_lifetimes(policy::lifetimes(rules.settings()));
+        if !calls.is_empty() {
+            info!(calls = calls.len(), "took up the calls of an earlier run");
+        }
+        engine.restore(calls, now);
+        for action in engine.take_actions() {
+            journal.record(&action);
+        }
+
+        kernel.load_policy(&compiled)?;
+        kernel.heartbeat(now)?;
+        let mut firewall = Self {
+            kernel,
+            engine,
+            interfaces,
+            rules,
+            compiled,
+            rules_file: rules_file.to_owned(),
+            loaded: SystemTime::now(),
+            last_error: None,
+            started: now,
+            refused: BTreeMap::new(),
+            journal,
+            swept: Time::default(),
+        };
+        firewall.reopen(now);
+        let Self { interfaces, kernel, rules, .. } = &mut firewall;
+        interfaces.sync(kernel, &named, rules.settings().xdp)?;
+        Ok(firewall)
+    }
+
+    /// Goes over to a rules file; the one in force stays where anything is wrong with it.
+    ///
+    /// # Errors
+    /// What to tell whoever asked.
+    pub fn reload(&mut self, file: Option<&Path>) -> Result<ReloadReply, ErrorReply> {
+        let path = file.unwrap_or(&self.rules_file).to_owned();
+        match self.try_reload(&path) {
+            Ok(reply) => {
+                info!(file = reply.file, generation = reply.generation, rules = reply.count, "rules loaded");
+                self.last_error = None;
+                Ok(reply)
+            }
+            Err(error) => {
+                error!(%error, "rules refused, those in force are unchanged");
+                self.last_error =
+                    Some(ReloadError { at_unix: unix(SystemTime::now()), message: error.to_string() });
+                Err(error.reply())
+            }
+        }
+    }
+
+    fn try_reload(&mut self, path: &Path) -> Result<ReloadReply, RulesError> {
+        let rules = rulesfile::read(path)?;
+        let unfit = |cause: String| RulesError::Unfit { file: path.display().to_string(), cause };
+        let named = self.interfaces.named(&rules).map_err(|error| unfit(format!("{error:#}")))?;
+        let generation = self.compiled.policy.generation.wrapping_add(1).max(1);
+        let compiled = compile(&rules, &borrowed(&named), generation, &mut self.kernel.slots())
+            .map_err(|error| unfit(error.to_string()))?;
+        self.kernel.load_policy(&compiled).map_err(|error| unfit(error.to_string()))?;
+        let synced = self.interfaces.sync(&mut self.kernel, &named, rules.settings().xdp);
+        self.engine.set_policy(policy::media(&rules, &compiled));
+        self.engine.set_lifetimes(policy::lifetimes(rules.settings()));
+        let warnings = rules.warnings().iter().cloned().chain(compiled.warnings(&rules));
+        let mut reply = ReloadReply {
+            file: path.display().to_string(),
+            generation,
+            count: u32::try_from(rules.rules().len()).unwrap_or(u32::MAX),
+            warnings: warnings.map(|warning| warning.to_string()).collect(),
+        };
+        // The rules are in force by now; an interface that could not be attached is said aloud, not undone.
+        if let Err(error) = synced {
+            warn!(error = format!("{error:#}"), "an interface is not attached");
+            reply.warnings.push(format!("{error:#}"));
+        }
+        (self.rules, self.compiled) = (rules, compiled);
+        (self.rules_file, self.loaded) = (path.to_owned(), SystemTime::now());
+        Ok(reply)
+    }
+
+    /// Reads a packet a tap has handed over, `virtio_net_hdr` first, and does what its message asks for.
+    pub fn inspect(&mut self, interface: &Interface, packet_bytes: &[u8]) -> Outcome {
+        let Some((vnet, bytes)) = packet_bytes.split_at_checked(VNET_HEADER) else { return Outcome::Keep };
+        let Ok(packet) = packet::parse(&bytes) else { return Outcome::Keep };
+        let verdict = self.read(vnet, bytes, &packet);
+        self.carry_out();
+        let observe = self.rules.settings().mode == Mode::Observe;
+        let reason = match verdict {
+            Verdict::Pass if observe => return Outcome::Keep,
+            Verdict::Pass => return Outcome::Return,
+            Verdict::Drop(reason) | Verdict::Reset(reason) => reason,
+        };
+        let count = self.refused.entry((interface.slot, reason)).or_default();
+        count.packets += 1;
+        count.bytes += u64::from(packet.length);
+        debug!(
+            interface = interface.name, reason = reason.name(),
+            from = %packet.source, to = %packet.destination, port = packet.destination_port, "refused"
+        );
+        match verdict {
+            Verdict::Reset(_) if !observe => {
+                frame::resets(bytes, &packet).map_or(Outcome::Keep, Outcome::Reset)
+            }
+            _ => Outcome::Keep,
+        }
+    }
+
+    fn read(&mut self, vnet: &[u8], bytes: &[u8], packet: &Packet) -> Verdict {
+        let (protocol, slot) = match self.flow_of(packet) {
+            Some(found) => found,
+            // The flow was evicted between the judge and here: nobody knows any more what this is.
+            None => return Verdict::Drop(Reason::AlgMemory),
+        };
+        // A header that says "checksum not needed" or "known good" speaks of packets of this machine or of a
+        // NIC that has checked; any other must be right, or the far end would not read what the ALG reads.
+        let unchecked = vnet.first() == Some(&0);
+        if unchecked && !frame::checksum_is_right(bytes, packet) {
+            return Verdict::Drop(Reason::AlgChecksum);
+        }
+        self.engine.packet(now(), bytes, packet, protocol, slot)
+    }
+
+    fn flow_of(&self, packet: &Packet) -> Option<(callgate_shared::policy::Inspect, u32)> {
+        if packet.fragment == packet::Fragment::Later {
+            return Some((self.kernel.inspected_fragment(&fragment_key(packet))?, 0));
+        }
+        let (key, _) = FlowKey::of(
+            (packet.source, packet.source_port),
+            (packet.destination, packet.destination_port),
+            packet.protocol,
+        );
+        self.kernel.inspected(&key)
+    }
+
+    /// Carries out what the engine wants, before the packet that caused it goes on.
+    fn carry_out(&mut self) {
+        let now = now();
+        for action in self.engine.take_actions() {
+            self.journal.record(&action);
+            let done = match &action {
+                Action::Open(spec) | Action::Update(spec) => {
+                    debug!(to = %spec.to, kind = spec.kind.name(), call = spec.call.0, "pinhole");
+                    self.kernel.open_pinhole(spec, now, self.rules.settings().call_max)
+                }
+                Action::Close { to, transport, reason, .. } => {
+                    debug!(%to, reason = reason.name(), "pinhole closed");
+                    self.kernel.close_pinhole(*to, *transport)
+                }
+                Action::Call(call) => {
+                    debug!(call = call.id.0, key = call.key, state = ?call.state, "call");
+                    Ok(())
+                }
+                Action::Ended(call, reason) => {
+                    info!(
+                        call = call.id.0,
+                        key = call.key,
+                        caller = call.parties[0],
+                        callee = call.parties[1],
+                        reason = reason.name(),
+                        "call ended"
+                    );
+                    Ok(())
+                }
+                Action::Refused { address, call, refusal } => {
+                    warn!(%address, call = call.0, reason = refusal.name(), "announcement opens nothing");
+                    Ok(())
+                }
+            };
+            if let Err(error) = done {
+                error!(%error, "cannot change the kernel's pinholes");
+            }
+        }
+    }
+
+    /// Tells the kernel half that the daemon is alive. To be called every 100 ms.
+    pub fn heartbeat(&mut self) {
+        if let Err(error) = self.kernel.heartbeat(now()) {
+            error!(%error, "no heartbeat");
+        }
+    }
+
+    /// Time passes. To be called about every second.
+    pub fn tick(&mut self) {
+        let now = now();
+        if now.since(self.swept) >= SWEEP {
+            self.swept = now;
+            self.sweep(now);
+        }
+        self.engine.tick(now);
+        self.carry_out();
+    }
+
+    /// Learns from the kernel which streams are alive, and clears away pinholes that are over and belong to
+    /// no call any more.
+    fn sweep(&mut self, now: Time) {
+        let mut over = Vec::new();
+        for pinhole in self.kernel.pinholes() {
+            if pinhole.packets > 0 {
+                self.engine.touch(pinhole.to, pinhole.transport, pinhole.last_seen);
+            }
+            if pinhole.is_over(now) && self.engine.call(pinhole.call).is_none() {
+                over.push((pinhole.to, pinhole.transport));
+            }
+        }
+        for (to, transport) in over {
+            if let Err(error) = self.kernel.close_pinhole(to, transport) {
+                warn!(%error, "cannot clear a pinhole away");
+            }
+        }
+    }
+
+    /// Opens the pinholes of calls that were taken up, where the kernel does not have them any more.
+    fn reopen(&mut self, now: Time) {
+        let present: HashSet<_> =
+            self.kernel.pinholes().map(|pinhole| (pinhole.to, pinhole.transport)).collect();
+        let life = self.rules.settings().call_max;
+        for spec in self.engine.pinholes() {
+            if !present.contains(&(spec.to, spec.transport))
+                && let Err(error) = self.kernel.open_pinhole(spec, now, life)
+            {
+                warn!(%error, to = %spec.to, "cannot open a pinhole again");
+            }
+        }
+    }
+
+    /// The interfaces it stands on.
+    pub fn attached(&self) -> &[Rc<Interface>] {
+        &self.interfaces.attached
+    }
+
+    /// The ring of packets whose rules are logged.
+    ///
+    /// # Errors
+    /// The map cannot be opened.
+    pub fn events(&self) -> Result<EventRing, kernel::Error> {
+        self.kernel.events()
+    }
+
+    /// A rule's name by its counter slot.
+    pub(crate) fn rule_name(&self, slot: u32) -> Option<&str> {
+        let place = self.compiled.slots.iter().position(|known| *known == slot)?;
+        self.rules.rules().get(place).map(|rule| rule.name.as_str())
+    }
+
+    /// The interface of a slot, if Callgate stands on one.
+    pub(crate) fn interface_name(&self, slot: usize) -> Option<&str> {
+        let found = self.interfaces.attached.iter().find(|interface| interface.slot == slot);
+        found.map(|interface| interface.name.as_str())
+    }
+}
+
+/// Says what the packets of rules with `log = true` were.
+pub fn log_event(firewall: &Firewall, bytes: &[u8]) {
+    let Some(event) = kernel::event(bytes) else { return };
+    let reason = Reason::from_u8(event.reason).map_or("unknown", Reason::name);
+    info!(
+        target: "packet",
+        interface = firewall.interface_name(usize::from(event.interface)),
+        reason,
+        rule = firewall.rule_name(event.rule),
+        from = %event.source, from_port = event.source_port,
+        to = %event.destination, to_port = event.destination_port,
+        protocol = event.protocol, length = event.length,
+        "logged by its rule"
+    );
+}
+
+/// The kernel's monotonic clock.
+pub fn now() -> Time {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: a live `timespec`; the clock always exists.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut time) };
+    Time(time.tv_sec.unsigned_abs() * 1_000_000_000 + time.tv_nsec.unsigned_abs())
+}
+
+/// Seconds since 1970.
+pub(crate) fn unix(time: SystemTime) -> u64 {
+    time.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+fn borrowed(named: &[(usize, String)]) -> Vec<(usize, &str)> {
+    named.iter().map(|(slot, name)| (*slot, name.as_str())).collect()
+}

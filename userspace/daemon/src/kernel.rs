@@ -1,0 +1,187 @@
+//! The kernel half, from user space: the only place that speaks to aya.
+//!
+//! Owns the pinned maps, programs and links below one directory of bpffs. A daemon that ends leaves them at
+//! work; the next one finds them by name, checks their sizes, and replaces the programs in place. What to put
+//! into the maps is decided elsewhere.
+
+mod attach;
+mod maps;
+mod rows;
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use aya::maps::MapData;
+use aya::{Ebpf, EbpfLoader};
+use callgate_shared::LAYOUT;
+
+pub use attach::{Attachment, Direction, TapProgram, XdpChoice};
+pub use maps::{EventRing, FlowRow, PinholeRow, event};
+
+use self::maps::{MAPS, Maps};
+
+/// The kernel half's object file.
+static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/callgate"));
+
+/// Where Callgate keeps its pins unless told otherwise.
+pub const PIN_DIR: &str = "/sys/fs/bpf/callgate";
+
+/// Why the kernel half could not be reached or changed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// bpffs is not there.
+    #[error("{} is not on a BPF filesystem: mount one with `mount -t bpf bpf /sys/fs/bpf`", .0.display())]
+    NoBpffs(PathBuf),
+    /// A map of an earlier run does not fit this build.
+    #[error(
+        "pinned map {name} has {found} bytes of key and value, this build needs {wanted}: \
+         stop with `callgated --remove` and start again (open calls are lost)"
+    )]
+    Layout {
+        /// The map.
+        name: &'static str,
+        /// Key and value size found.
+        found: String,
+        /// Key and value size needed.
+        wanted: String,
+    },
+    /// Another XDP program sits on the interface.
+    #[error(
+        "interface {interface} already has an XDP program that is not ours ({detail}): remove it, or leave the interface out"
+    )]
+    ForeignXdp {
+        /// The interface.
+        interface: String,
+        /// What is known of it.
+        detail: String,
+    },
+    /// The interface is not there.
+    #[error("there is no interface {0}")]
+    NoInterface(String),
+    /// The driver cannot run XDP natively, and nothing else is permitted.
+    #[error(
+        "interface {interface} cannot run XDP natively ({cause}); `xdp = \"auto\"` permits the slower generic mode"
+    )]
+    NoNativeXdp {
+        /// The interface.
+        interface: String,
+        /// What the kernel said.
+        cause: String,
+    },
+    /// The program was refused.
+    #[error("the kernel refuses {program}: {cause}")]
+    Program {
+        /// The program.
+        program: &'static str,
+        /// What the kernel said.
+        cause: String,
+    },
+    /// The object could not be loaded.
+    #[error("cannot load the kernel half: {0}")]
+    Load(#[from] aya::EbpfError),
+    /// A map could not be read or written.
+    #[error("map {name}: {source}")]
+    Map {
+        /// The map.
+        name: &'static str,
+        /// What went wrong.
+        source: aya::maps::MapError,
+    },
+    /// A file could not be read, written or removed.
+    #[error("{}: {source}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What went wrong.
+        source: io::Error,
+    },
+}
+
+/// The kernel half's maps and pins.
+pub struct Kernel {
+    /// `<pin directory>/v<layout>`.
+    directory: PathBuf,
+    maps: Maps,
+}
+
+impl Kernel {
+    /// Finds the maps of an earlier run below `pin_dir`, or makes them.
+    ///
+    /// # Errors
+    /// [`Error::NoBpffs`], [`Error::Layout`], or what the kernel refuses.
+    pub fn open(pin_dir: &Path) -> Result<Self, Error> {
+        let directory = pin_dir.join(format!("v{LAYOUT}"));
+        let file = |path: &Path, source| Error::File { path: path.to_owned(), source };
+        let links = directory.join("links");
+        fs::create_dir_all(&links).map_err(|source| match source.kind() {
+            io::ErrorKind::PermissionDenied | io::ErrorKind::NotFound => Error::NoBpffs(pin_dir.to_owned()),
+            _ => file(&links, source),
+        })?;
+        check_layout(&directory)?;
+        // Loading creates and pins what is missing. The programs are loaded per interface, with its constants.
+        let _ = load(&directory, &Constants::default())?;
+        let maps = Maps::open(&directory)?;
+        Ok(Self { directory, maps })
+    }
+
+    /// A fresh instance of the programs for one interface slot, over the same maps; nothing is attached.
+    ///
+    /// # Errors
+    /// What the kernel refuses.
+    pub fn instance(&self, slot: u32) -> Result<Ebpf, Error> {
+        load(&self.directory, &Constants { slot, ..Constants::default() })
+    }
+
+    /// Takes the firewall down: removes the pins below `pin_dir`, and with them links, programs and maps.
+    ///
+    /// # Errors
+    /// [`Error::File`].
+    pub fn remove(pin_dir: &Path) -> Result<(), Error> {
+        match fs::remove_dir_all(pin_dir) {
+            Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                Err(Error::File { path: pin_dir.to_owned(), source })
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// What is fixed in an instance of the programs when it is loaded.
+#[derive(Default)]
+struct Constants {
+    slot: u32,
+    tap_nic: u32,
+    tap_flags: u64,
+}
+
+fn load(directory: &Path, constants: &Constants) -> Result<Ebpf, Error> {
+    let mut loader = EbpfLoader::new();
+    for map in MAPS {
+        loader.map_pin_path(map.name, directory.join(map.name));
+    }
+    loader
+        .override_global("SLOT", &constants.slot, true)
+        .override_global("TAP_NIC", &constants.tap_nic, true)
+        .override_global("TAP_FLAGS", &constants.tap_flags, true);
+    Ok(loader.load(OBJECT)?)
+}
+
+/// Maps that are pinned already must have the sizes of this build: aya reuses them unseen.
+fn check_layout(directory: &Path) -> Result<(), Error> {
+    for map in MAPS {
+        let path = directory.join(map.name);
+        if !path.exists() {
+            continue;
+        }
+        let pinned = MapData::from_pin(&path).map_err(|source| Error::Map { name: map.name, source })?;
+        let info = pinned.info().map_err(|source| Error::Map { name: map.name, source })?;
+        let found = (info.key_size(), info.value_size());
+        if found != (map.key, map.value) {
+            let text = |(key, value)| format!("{key} + {value}");
+            let wanted = text((map.key, map.value));
+            return Err(Error::Layout { name: map.name, found: text(found), wanted });
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,392 @@
+//! The pinned maps: policies in, state out.
+
+use std::collections::HashMap as StdHashMap;
+use std::net::IpAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use aya::maps::lpm_trie::{Key, LpmTrie};
+use aya::maps::{Array, ArrayOfMaps, HashMap, Map, MapData, MapError, PerCpuArray, RingBuf};
+use callgate_alg::action::{PinholeSpec, Time};
+use callgate_rules::{Compiled, Slots};
+use callgate_shared::counters::{Count, Event, RuleCount};
+use callgate_shared::flow::FlowKey;
+use callgate_shared::judge::FragmentKey;
+use callgate_shared::pinhole::{MAX_SENDERS, PinholeKey, Sender};
+use callgate_shared::policy::{
+    ACTION_CHUNKS, CHUNK, Chunk, Inspect, MAX_IFACES, MAX_RULES, MAX_SLOTS, Policy, RuleEntry, SERVICE_CHUNKS,
+};
+use callgate_shared::tap::Tap;
+use callgate_shared::{Addr, Reason};
+
+pub use super::rows::{FlowRow, PinholeRow};
+use super::rows::{FlowValue, PinholeValue};
+use super::{Error, Kernel};
+
+/// A pinned map and the sizes this build gives it.
+pub(super) struct MapLayout {
+    pub(super) name: &'static str,
+    pub(super) key: u32,
+    pub(super) value: u32,
+}
+
+const fn layout<K, V>(name: &'static str) -> MapLayout {
+    MapLayout { name, key: size_of::<K>() as u32, value: size_of::<V>() as u32 }
+}
+
+/// Every map of the object.
+pub(super) const MAPS: &[MapLayout] = &[
+    layout::<u32, u32>("ACTIVE"),
+    layout::<u32, u64>("HEARTBEAT"),
+    layout::<u32, Tap>("TAPS"),
+    layout::<u32, u32>("POLICY"),
+    layout::<u32, u32>("RULES"),
+    layout::<u32, u32>("ACTIONS"),
+    layout::<u32, u32>("SERVICES"),
+    layout::<u32, u32>("SOURCES4"),
+    layout::<u32, u32>("SOURCES6"),
+    layout::<u32, u32>("DESTINATIONS4"),
+    layout::<u32, u32>("DESTINATIONS6"),
+    layout::<FlowKey, FlowValue>("FLOWS"),
+    layout::<PinholeKey, PinholeValue>("PINHOLES"),
+    layout::<callgate_shared::limit::LimitKey, u64>("LIMITS"),
+    layout::<FragmentKey, u32>("FRAGMENTS"),
+    layout::<u32, Count>("COUNTERS"),
+    layout::<u32, RuleCount>("RULE_COUNTERS"),
+    layout::<u64, u32>("RULE_SLOTS"),
+    MapLayout { name: "EVENTS", key: 0, value: 0 },
+    layout::<u32, u64>("EVENT_BUDGET"),
+];
+
+/// A value of a kernel map, byte for byte.
+#[derive(Clone, Copy, Debug)]
+#[repr(transparent)]
+pub(super) struct Raw<T>(pub(super) T);
+
+// SAFETY: only types of `callgate_shared` that are `Copy`, `repr(C)`, valid for any bytes and free of implicit
+// padding are put into it; the kernel half writes the same types.
+unsafe impl<T: Copy + 'static> aya::Pod for Raw<T> {}
+
+type Inner<T> = ArrayOfMaps<MapData, Array<MapData, Raw<T>>>;
+type Tries<K> = ArrayOfMaps<MapData, LpmTrie<MapData, Raw<K>, u32>>;
+
+/// Handles of the pinned maps.
+pub(super) struct Maps {
+    active: Array<MapData, u32>,
+    heartbeat: Array<MapData, u64>,
+    taps: Array<MapData, Raw<Tap>>,
+    policy: Inner<Policy>,
+    rules: Inner<RuleEntry>,
+    actions: Inner<Chunk>,
+    services: Inner<Chunk>,
+    sources4: Tries<u32>,
+    sources6: Tries<Addr>,
+    destinations4: Tries<u32>,
+    destinations6: Tries<Addr>,
+    flows: HashMap<MapData, Raw<FlowKey>, Raw<FlowValue>>,
+    fragments: HashMap<MapData, Raw<FragmentKey>, u32>,
+    pinholes: HashMap<MapData, Raw<PinholeKey>, Raw<PinholeValue>>,
+    counters: PerCpuArray<MapData, Raw<Count>>,
+    rule_counters: PerCpuArray<MapData, Raw<RuleCount>>,
+    rule_slots: HashMap<MapData, u64, u32>,
+}
+
+/// Opens a pinned map as the type its place asks for.
+macro_rules! open {
+    ($directory:expr, $name:literal, $kind:ident) => {{
+        let error = |source| Error::Map { name: $name, source };
+        let data = MapData::from_pin($directory.join($name)).map_err(error)?;
+        Map::$kind(data).try_into().map_err(error)?
+    }};
+}
+
+impl Maps {
+    pub(super) fn open(directory: &Path) -> Result<Self, Error> {
+        Ok(Self {
+            active: open!(directory, "ACTIVE", Array),
+            heartbeat: open!(directory, "HEARTBEAT", Array),
+            taps: open!(directory, "TAPS", Array),
+            policy: open!(directory, "POLICY", ArrayOfMaps),
+            rules: open!(directory, "RULES", ArrayOfMaps),
+            actions: open!(directory, "ACTIONS", ArrayOfMaps),
+            services: open!(directory, "SERVICES", ArrayOfMaps),
+            sources4: open!(directory, "SOURCES4", ArrayOfMaps),
+            sources6: open!(directory, "SOURCES6", ArrayOfMaps),
+            destinations4: open!(directory, "DESTINATIONS4", ArrayOfMaps),
+            destinations6: open!(directory, "DESTINATIONS6", ArrayOfMaps),
+            flows: open!(directory, "FLOWS", LruHashMap),
+            fragments: open!(directory, "FRAGMENTS", LruHashMap),
+            pinholes: open!(directory, "PINHOLES", HashMap),
+            counters: open!(directory, "COUNTERS", PerCpuArray),
+            rule_counters: open!(directory, "RULE_COUNTERS", PerCpuArray),
+            rule_slots: open!(directory, "RULE_SLOTS", HashMap),
+        })
+    }
+
+    pub(super) fn set_tap(&mut self, slot: u32, tap: Tap) -> Result<(), Error> {
+        self.taps.set(slot, Raw(tap), 0).map_err(|source| Error::Map { name: "TAPS", source })
+    }
+}
+
+impl Kernel {
+    /// Puts a compiled policy in force: the idle slot is filled with fresh maps, then one write flips.
+    ///
+    /// # Errors
+    /// [`Error::Map`]: the policy in force stays as it is.
+    pub fn load_policy(&mut self, compiled: &Compiled) -> Result<(), Error> {
+        let maps = &mut self.maps;
+        let active = maps.active.get(&0, 0).map_err(|source| Error::Map { name: "ACTIVE", source })?;
+        let idle = 1 - (active & 1);
+
+        let zeros = [0; CHUNK];
+        let chunks = |cells: &[u16]| -> Vec<Chunk> {
+            let (whole, rest) = cells.as_chunks::<CHUNK>();
+            let mut last = zeros;
+            last[..rest.len()].copy_from_slice(rest);
+            whole.iter().copied().chain((!rest.is_empty()).then_some(last)).collect()
+        };
+        fill("SERVICES", &mut maps.services, idle, SERVICE_CHUNKS, &chunks(&compiled.services), &zeros)?;
+        fill("ACTIONS", &mut maps.actions, idle, ACTION_CHUNKS, &chunks(&compiled.actions), &zeros)?;
+        fill("RULES", &mut maps.rules, idle, MAX_RULES, &compiled.rules, &RuleEntry::default())?;
+        fill_tries(&mut maps.sources4, &mut maps.sources6, idle, &compiled.sources)?;
+        fill_tries(&mut maps.destinations4, &mut maps.destinations6, idle, &compiled.destinations)?;
+        fill("POLICY", &mut maps.policy, idle, 1, &[compiled.policy], &compiled.policy)?;
+
+        maps.active.set(0, idle, 0).map_err(|source| Error::Map { name: "ACTIVE", source })?;
+        // Setting a slot of an array of maps waits for a grace period: after this no packet is still being
+        // judged by the old tables, and their slot may be filled again.
+        let error = |source| Error::Map { name: "POLICY", source };
+        let live = maps.policy.get(&idle, 0).map_err(error)?;
+        maps.policy.set(idle, &live, 0).map_err(error)
+    }
+
+    /// Generation of the policy in force; 0 where there is none.
+    pub fn generation(&self) -> u32 {
+        let policy = || -> Result<u32, MapError> {
+            let active = self.maps.active.get(&0, 0)?;
+            Ok(self.maps.policy.get(&active, 0)?.get(&0, 0)?.0.generation)
+        };
+        policy().unwrap_or(0)
+    }
+
+    /// Tells the programs that the daemon is alive.
+    ///
+    /// # Errors
+    /// [`Error::Map`].
+    pub fn heartbeat(&mut self, now: Time) -> Result<(), Error> {
+        self.maps.heartbeat.set(0, now.0, 0).map_err(|source| Error::Map { name: "HEARTBEAT", source })
+    }
+
+    /// When the daemon last said that it is alive.
+    pub fn last_heartbeat(&self) -> Time {
+        Time(self.maps.heartbeat.get(&0, 0).unwrap_or(0))
+    }
+
+    /// Opens a pinhole, or changes who may send; counters of one that is open go on. `life` bounds it.
+    ///
+    /// # Errors
+    /// [`Error::Map`], for instance when the table is full.
+    pub fn open_pinhole(&mut self, spec: &PinholeSpec, now: Time, life: Duration) -> Result<(), Error> {
+        let key = pinhole_key(spec);
+        let mut value = match self.maps.pinholes.get(&Raw(key), 0) {
+            Ok(open) => open.0,
+            Err(_) => PinholeValue { last_seen: now.0, ..PinholeValue::default() },
+        };
+        value.last_seen = value.last_seen.max(now.0);
+        value.expires = (now + life).0;
+        value.idle = u64::try_from(spec.idle.as_nanos()).unwrap_or(u64::MAX);
+        value.call = spec.call.0;
+        value.senders = [Sender::default(); MAX_SENDERS];
+        for (place, sender) in value.senders.iter_mut().zip(&spec.senders) {
+            *place = Sender { from: sender.ip.into(), port: sender.port.unwrap_or(0), pad: [0; 2] };
+        }
+        value.kind = spec.kind as u8;
+        value.inspect = inspect_of(spec) as u8;
+        value.slot = spec.slot;
+        self.maps
+            .pinholes
+            .insert(Raw(key), Raw(value), 0)
+            .map_err(|source| Error::Map { name: "PINHOLES", source })
+    }
+
+    /// Closes a pinhole; one that is not open is no error.
+    ///
+    /// # Errors
+    /// [`Error::Map`].
+    pub fn close_pinhole(
+        &mut self,
+        to: std::net::SocketAddr,
+        transport: callgate_alg::Transport,
+    ) -> Result<(), Error> {
+        let key = PinholeKey { to: to.ip().into(), port: to.port(), transport: transport.number(), pad: 0 };
+        match self.maps.pinholes.remove(&Raw(key)) {
+            Err(source) if !is_absent(&source) => Err(Error::Map { name: "PINHOLES", source }),
+            _ => Ok(()),
+        }
+    }
+
+    /// All pinholes, in no order.
+    pub fn pinholes(&self) -> impl Iterator<Item = PinholeRow> {
+        self.maps.pinholes.iter().flatten().map(|(key, value)| PinholeRow::new(key.0, value.0))
+    }
+
+    /// All flows, in no order.
+    pub fn flows(&self) -> impl Iterator<Item = FlowRow> {
+        self.maps.flows.iter().flatten().map(|(key, value)| FlowRow::new(key.0, value.0))
+    }
+
+    /// What is read in a packet's flow, and the counter slot of the rule that admitted it.
+    pub fn inspected(&self, key: &FlowKey) -> Option<(Inspect, u32)> {
+        let flow = self.maps.flows.get(&Raw(*key), 0).ok()?.0;
+        Some((Inspect::from_u8(flow.inspect), flow.slot))
+    }
+
+    /// What is read in a fragmented datagram whose first fragment was let by.
+    pub fn inspected_fragment(&self, key: &FragmentKey) -> Option<Inspect> {
+        let inspect = self.maps.fragments.get(&Raw(*key), 0).ok()?;
+        Some(Inspect::from_u8(inspect as u8))
+    }
+
+    /// Packets and bytes by reason of one interface slot, over all CPUs; reasons without packets are left out.
+    /// One CPU's share may have wrapped below zero (see `count_back` of the kernel half): only the sum counts.
+    pub fn counters(&self, slot: usize) -> Vec<(Reason, Count)> {
+        let total = |reason: &Reason| {
+            let index = u32::try_from(slot % MAX_IFACES).unwrap_or(0) * 256 + *reason as u32;
+            let per_cpu = self.maps.counters.get(&index, 0).ok()?;
+            let sum = per_cpu.iter().fold(Count::default(), |sum, cpu| Count {
+                packets: sum.packets.wrapping_add(cpu.0.packets),
+                bytes: sum.bytes.wrapping_add(cpu.0.bytes),
+            });
+            (sum.packets > 0).then_some((*reason, sum))
+        };
+        Reason::ALL.iter().filter_map(total).collect()
+    }
+
+    /// What a rule has decided, over all CPUs.
+    pub fn rule_count(&self, slot: u32) -> RuleCount {
+        let Ok(per_cpu) = self.maps.rule_counters.get(&slot, 0) else { return RuleCount::default() };
+        per_cpu.iter().fold(RuleCount::default(), |sum, cpu| RuleCount {
+            packets: sum.packets.wrapping_add(cpu.0.packets),
+            bytes: sum.bytes.wrapping_add(cpu.0.bytes),
+            refused: sum.refused + cpu.0.refused,
+        })
+    }
+
+    /// The ring of sampled packets.
+    ///
+    /// # Errors
+    /// [`Error::Map`].
+    pub fn events(&self) -> Result<EventRing, Error> {
+        Ok(open!(self.directory, "EVENTS", RingBuf))
+    }
+
+    /// The counter slots of rule names, as they have been given so far.
+    pub fn slots(&mut self) -> PinnedSlots<'_> {
+        let known: StdHashMap<u64, u32> = self.maps.rule_slots.iter().flatten().collect();
+        let last = known.values().copied().max().unwrap_or(0);
+        PinnedSlots { map: &mut self.maps.rule_slots, known, last }
+    }
+}
+
+/// The ring of sampled packets.
+pub type EventRing = RingBuf<MapData>;
+
+/// An event as the ring holds it; `None` where the bytes are not one.
+pub fn event(bytes: &[u8]) -> Option<Event> {
+    let bytes: &[u8; size_of::<Event>()] = bytes.try_into().ok()?;
+    // SAFETY: `Event` is `repr(C)` without padding and valid for any bytes; the read needs no alignment.
+    Some(unsafe { bytes.as_ptr().cast::<Event>().read_unaligned() })
+}
+
+/// [`Slots`] that survive the daemon.
+pub struct PinnedSlots<'a> {
+    map: &'a mut HashMap<MapData, u64, u32>,
+    known: StdHashMap<u64, u32>,
+    last: u32,
+}
+
+impl Slots for PinnedSlots<'_> {
+    fn slot(&mut self, rule: &str) -> Option<u32> {
+        let identity = name_hash(rule);
+        if let Some(slot) = self.known.get(&identity) {
+            return Some(*slot);
+        }
+        let slot = self.last + 1;
+        if slot >= MAX_SLOTS || self.map.insert(identity, slot, 0).is_err() {
+            return None;
+        }
+        self.known.insert(identity, slot);
+        self.last = slot;
+        Some(slot)
+    }
+}
+
+/// FNV-1a: the same in every build, since pinned maps outlive one.
+fn name_hash(name: &str) -> u64 {
+    name.bytes()
+        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+}
+
+/// A fresh inner map of `size` entries, with `values` from its beginning; those equal to `empty` are skipped.
+fn fill<T: Copy + PartialEq + 'static>(
+    name: &'static str,
+    outer: &mut Inner<T>,
+    slot: u32,
+    size: u32,
+    values: &[T],
+    empty: &T,
+) -> Result<(), Error> {
+    let error = |source| Error::Map { name, source };
+    let mut inner = Array::<MapData, Raw<T>>::create(size, 0).map_err(error)?;
+    for (index, value) in (0..).zip(values) {
+        if size == 1 || value != empty {
+            inner.set(index, Raw(*value), 0).map_err(error)?;
+        }
+    }
+    outer.set(slot, &inner, 0).map_err(error)
+}
+
+/// Fresh tries of an address table.
+fn fill_tries(
+    v4: &mut Tries<u32>,
+    v6: &mut Tries<Addr>,
+    slot: u32,
+    prefixes: &[(callgate_rules::compile::Prefix, u16)],
+) -> Result<(), Error> {
+    const ENTRIES: u32 = 262_144;
+    const NO_PREALLOC: u32 = 1;
+    let error = |source| Error::Map { name: "prefixes", source };
+    let mut inner4 = LpmTrie::<MapData, Raw<u32>, u32>::create(ENTRIES, NO_PREALLOC).map_err(error)?;
+    let mut inner6 = LpmTrie::<MapData, Raw<Addr>, u32>::create(ENTRIES, NO_PREALLOC).map_err(error)?;
+    for (prefix, class) in prefixes {
+        let (length, class) = (u32::from(prefix.prefix_len()), u32::from(*class));
+        let addr = Addr::from(prefix.network());
+        match prefix.network() {
+            IpAddr::V4(_) => inner4.insert(&Key::new(length, Raw(addr.v4_word())), class, 0),
+            IpAddr::V6(_) => inner6.insert(&Key::new(length, Raw(addr)), class, 0),
+        }
+        .map_err(error)?;
+    }
+    v4.set(slot, &inner4, 0).map_err(error)?;
+    v6.set(slot, &inner6, 0).map_err(error)
+}
+
+fn pinhole_key(spec: &PinholeSpec) -> PinholeKey {
+    PinholeKey { to: spec.to.ip().into(), port: spec.to.port(), transport: spec.transport.number(), pad: 0 }
+}
+
+/// What is to be read in the flows a pinhole admits.
+fn inspect_of(spec: &PinholeSpec) -> Inspect {
+    use callgate_shared::pinhole::Kind;
+    match spec.kind {
+        Kind::H245 => Inspect::H245,
+        Kind::H225 => Inspect::H225,
+        Kind::Ras => Inspect::Ras,
+        _ => Inspect::None,
+    }
+}
+
+fn is_absent(error: &MapError) -> bool {
+    matches!(error, MapError::KeyNotFound | MapError::ElementNotFound)
+        || matches!(error, MapError::SyscallError(error) if error.io_error.raw_os_error() == Some(libc::ENOENT))
+}

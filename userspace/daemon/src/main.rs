@@ -1,0 +1,229 @@
+//! `callgated`: attaches the kernel half, runs the ALG, serves the control socket.
+
+use std::cell::RefCell;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::rc::Rc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use callgated::firewall::{Firewall, Outcome, log_event};
+use callgated::interfaces::Interface;
+use callgated::kernel::{self, Kernel};
+use callgated::lock::Lock;
+use callgated::rulesfile::RulesError;
+use callgated::tap::{self, Tap, VNET_HEADER};
+use callgated::{control, journal, views};
+use clap::{Parser, ValueEnum};
+use tokio::io::unix::AsyncFd;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::{LocalSet, spawn_local};
+use tokio::time::{MissedTickBehavior, interval};
+use tracing::{error, info, warn};
+use tracing_subscriber::EnvFilter;
+
+/// Callgate's daemon: judges every packet of its interfaces and reads their telephony signalling.
+///
+/// Runs in the foreground. SIGHUP reloads the rules file; SIGTERM and SIGINT stop the daemon and leave the
+/// packet filter at work (calls that are up go on, new ones open no media), unless --detach is given.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Options {
+    /// The rules file; its [zones] name the interfaces to attach to.
+    #[arg(long, required_unless_present = "remove")]
+    rules: Option<PathBuf>,
+    /// The control socket, for fwctl.
+    #[arg(long, default_value = "/run/callgate/control.sock")]
+    socket: PathBuf,
+    /// Group (name or number) whose members may read from the control socket.
+    #[arg(long)]
+    group: Option<String>,
+    /// Where programs, links and maps are pinned: a directory of a BPF filesystem.
+    #[arg(long, default_value = kernel::PIN_DIR)]
+    pin_dir: PathBuf,
+    /// Where open calls are remembered for the next run.
+    #[arg(long, default_value = journal::STATE_DIR)]
+    state_dir: PathBuf,
+    /// When the daemon stops, take the packet filter down too.
+    #[arg(long)]
+    detach: bool,
+    /// Take down what an earlier run has left attached, and exit.
+    #[arg(long, conflicts_with = "rules")]
+    remove: bool,
+    /// How the log is written (to stderr); RUST_LOG chooses what, `info` by default.
+    #[arg(long, value_enum, default_value_t = LogFormat::Text)]
+    log_format: LogFormat,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum LogFormat {
+    Text,
+    Json,
+}
+
+/// Frames read from one tap before the others get their turn.
+const TURN: usize = 64;
+
+fn main() -> ExitCode {
+    let options = Options::parse();
+    start_log(options.log_format);
+    let result = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => LocalSet::new().block_on(&runtime, run(options)),
+        Err(error) => Err(error.into()),
+    };
+    let Err(error) = result else { return ExitCode::SUCCESS };
+    error!("{error:#}");
+    // A rules file that is wrong is an answer; anything else is a failure to run.
+    match error.downcast_ref::<RulesError>() {
+        Some(RulesError::Invalid { diagnostics, .. }) => {
+            eprintln!("{}", callgate_rules::Report(diagnostics));
+            ExitCode::from(1)
+        }
+        _ => ExitCode::from(2),
+    }
+}
+
+async fn run(options: Options) -> Result<()> {
+    let _lock = Lock::take(&options.state_dir)?;
+    let Some(rules) = &options.rules else {
+        Kernel::remove(&options.pin_dir)?;
+        info!(pins = %options.pin_dir.display(), "taken down");
+        return Ok(());
+    };
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut hangup = signal(SignalKind::hangup())?;
+    let (commands, mut queue) = control::queue();
+    let server = control::Server::bind(&options.socket, options.group.as_deref(), commands)?;
+
+    let firewall = Firewall::start(rules, &options.pin_dir, &options.state_dir)?;
+    let firewall = Rc::new(RefCell::new(firewall));
+    let mut watched: Vec<Rc<Interface>> = Vec::new();
+    watch(&firewall, &mut watched);
+    spawn_local(beat(Rc::clone(&firewall)));
+    spawn_local(log_events(Rc::clone(&firewall)));
+    let server = spawn_local(server.run());
+    info!(rules = %rules.display(), socket = %options.socket.display(), "ready");
+
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+            // What is wrong with the file has been logged.
+            _ = hangup.recv() => drop(firewall.borrow_mut().reload(None)),
+            Some(command) = queue.recv() => views::answer(&mut firewall.borrow_mut(), command),
+        }
+        watch(&firewall, &mut watched);
+    }
+
+    server.abort();
+    let _ = server.await;
+    if options.detach {
+        Kernel::remove(&options.pin_dir).context("cannot take the packet filter down")?;
+        info!("stopped; the packet filter is down");
+    } else {
+        info!("stopped; the packet filter stays at work (`callgated --remove` takes it down)");
+    }
+    Ok(())
+}
+
+/// Starts reading the taps of interfaces that are new.
+fn watch(firewall: &Rc<RefCell<Firewall>>, watched: &mut Vec<Rc<Interface>>) {
+    let attached = firewall.borrow().attached().to_vec();
+    for interface in &attached {
+        if watched.iter().any(|known| Rc::ptr_eq(known, interface)) {
+            continue;
+        }
+        for direction in 0..interface.taps.len() {
+            spawn_local(read_tap(Rc::clone(firewall), Rc::downgrade(interface), direction));
+        }
+    }
+    *watched = attached;
+}
+
+/// Reads one tap while its interface is attached.
+async fn read_tap(firewall: Rc<RefCell<Firewall>>, interface: std::rc::Weak<Interface>, direction: usize) {
+    let mut buffer = vec![0; tap::BUFFER];
+    loop {
+        let Some(tap) = interface.upgrade().map(|interface| Rc::clone(&interface.taps[direction])) else {
+            return;
+        };
+        if let Err(error) = tap.readable().await {
+            error!(tap = tap.name(), %error, "tap lost");
+            return;
+        }
+        let Some(interface) = interface.upgrade() else { return };
+        for _ in 0..TURN {
+            let length = match tap.read(&mut buffer) {
+                Ok(Some(length)) => length,
+                Ok(None) => break,
+                Err(error) => {
+                    error!(tap = tap.name(), %error, "cannot read");
+                    return;
+                }
+            };
+            let outcome = firewall.borrow_mut().inspect(&interface, &buffer[..length]);
+            let other = &interface.taps[1 - direction];
+            if let Err(error) = put_back(&tap, other, &buffer[..length], outcome) {
+                warn!(tap = tap.name(), %error, "cannot put a packet back");
+            }
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
+fn put_back(tap: &Tap, other: &Tap, frame: &[u8], outcome: Outcome) -> std::io::Result<()> {
+    let bare = |frame: &[u8]| [&[0; VNET_HEADER], frame].concat();
+    match outcome {
+        Outcome::Return => tap.write(frame),
+        Outcome::Keep => Ok(()),
+        Outcome::Reset(resets) => {
+            tap.write(&bare(&resets.to_receiver))?;
+            other.write(&bare(&resets.to_sender))
+        }
+    }
+}
+
+/// The heartbeat the kernel half listens for, and the passing of time.
+async fn beat(firewall: Rc<RefCell<Firewall>>) {
+    const BEATS_PER_TICK: u32 = 10;
+    let mut beats = interval(Duration::from_millis(100));
+    beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    for count in 0_u32.. {
+        beats.tick().await;
+        let mut firewall = firewall.borrow_mut();
+        firewall.heartbeat();
+        if count.is_multiple_of(BEATS_PER_TICK) {
+            firewall.tick();
+        }
+    }
+}
+
+/// Logs the packets of rules with `log = true`.
+async fn log_events(firewall: Rc<RefCell<Firewall>>) {
+    let ring = match firewall.borrow().events() {
+        // SAFETY: the ring owns its map's descriptor, which nothing replaces or closes while the value lives.
+        Ok(ring) => unsafe { AsyncFd::register(ring) },
+        Err(error) => {
+            warn!(%error, "packets cannot be logged");
+            return;
+        }
+    };
+    let Ok(mut ring) = ring else { return };
+    loop {
+        let Ok(mut guard) = ring.readable_mut().await else { return };
+        while let Some(event) = guard.get_inner_mut().next() {
+            log_event(&firewall.borrow(), &event);
+        }
+        guard.clear_ready();
+    }
+}
+
+fn start_log(format: LogFormat) {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match format {
+        LogFormat::Text => log.init(),
+        LogFormat::Json => log.json().init(),
+    }
+}

@@ -1,0 +1,99 @@
+//! What the command line can say.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::replay;
+
+const AFTER_HELP: &str = "\
+Data goes to stdout, talk to stderr. Colours are used on a terminal unless NO_COLOR is set.
+Exit status: 0 yes; 1 a negative answer (a bad rules file, a daemon that says no);
+2 wrong usage, or the question could not be put (no daemon, no such file).";
+
+/// Shows what a Callgate firewall is doing and has it reload its rules; checks rules; replays captures.
+#[derive(Debug, Parser)]
+#[command(name = "fwctl", version, after_help = AFTER_HELP)]
+pub(crate) struct Cli {
+    /// The daemon's control socket
+    #[arg(long, global = true, value_name = "PATH", default_value = callgate_api::SOCKET)]
+    pub(crate) socket: PathBuf,
+
+    /// Print JSON for programs instead of a table for people
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// How the firewall is doing
+    ///
+    /// Interfaces and how XDP runs on them, the rules in force, totals, what the ALG has read and refused.
+    Status,
+    /// Calls being tracked
+    Calls {
+        #[command(flatten)]
+        listing: Listing,
+        /// Show each call's signalling addresses, identifier and media streams too
+        #[arg(long)]
+        long: bool,
+    },
+    /// Pinholes open for media, and how long they will last
+    ///
+    /// FROM is who may send, +N for others besides. LEFT is the time to closing if nothing more is sent.
+    Pinholes {
+        #[command(flatten)]
+        listing: Listing,
+    },
+    /// Flows the kernel half knows
+    Flows {
+        #[command(flatten)]
+        listing: Listing,
+    },
+    /// Rules in force, in the order they are tried, with what each has decided
+    Rules {
+        /// Show each rule's zones, addresses, services and limit too
+        #[arg(long)]
+        long: bool,
+    },
+    /// Packets passed and dropped, by interface and reason
+    Counters,
+    /// Read the rules again and put them in force at once
+    ///
+    /// A file with an error changes nothing: its errors are printed and the exit status is 1. Only root and the
+    /// daemon's own user may do this.
+    Reload {
+        /// Go over to this rules file instead of the one in force
+        file: Option<PathBuf>,
+    },
+    /// Check a rules file as the daemon would
+    ///
+    /// Needs neither a daemon nor privileges. Errors and warnings go to stderr; with --json to stdout.
+    Check {
+        /// The rules file
+        file: PathBuf,
+    },
+    Replay(replay::Args),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Listing {
+    /// Most rows to list; the daemon never sends more than 100000
+    #[arg(long, value_name = "ROWS", default_value_t = callgate_api::DEFAULT_LIMIT)]
+    pub(crate) limit: usize,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::Cli;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,159 @@
+//! `fwctl`: looks at a running Callgate, tells it to read its rules again, checks rules files and replays captures.
+//!
+//! - [`cli`]: what the command line can say
+//! - [`client`]: HTTP over the control socket
+//! - [`show`]: a printer per listing, on [`screen`] and [`table`]
+//! - [`check`]: reads a rules file as the daemon would
+//! - [`replay`]: puts a capture through the firewall, without privileges and without a daemon
+//!
+//! Data goes to stdout, talk to stderr. The exit status is 0 for yes, 1 for a negative answer (a bad rules file,
+//! a daemon that says no), 2 for wrong usage or when the question could not be put.
+
+#![forbid(unsafe_code)]
+
+mod capture;
+mod check;
+mod cli;
+mod client;
+mod replay;
+mod screen;
+mod show;
+mod table;
+
+use std::io::{self, BufWriter, Write};
+use std::process::ExitCode;
+
+use anyhow::Context;
+use callgate_api::{Page, ReloadReply, ReloadRequest};
+use clap::Parser;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use cli::{Cli, Command, Listing};
+use client::{Client, ClientError};
+use screen::Screen;
+
+/// The answer, where the question could be put.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// Exit status 0.
+    Yes,
+    /// Exit status 1.
+    No,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let mut out = BufWriter::new(io::stdout().lock());
+    let outcome = run(&cli, &mut out).and_then(|outcome| {
+        out.flush()?;
+        Ok(outcome)
+    });
+    match outcome {
+        Ok(Outcome::Yes) => ExitCode::SUCCESS,
+        Ok(Outcome::No) => ExitCode::from(1),
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => complain(&error),
+    }
+}
+
+fn run(cli: &Cli, out: &mut dyn Write) -> anyhow::Result<Outcome> {
+    let client = Client::new(&cli.socket);
+    let json = cli.json;
+    match &cli.command {
+        Command::Status => {
+            let status = client.get("/v1/status")?;
+            print(&status, json, out, show::status)
+        }
+        Command::Calls { listing, long } => {
+            let page = page(&client, "/v1/calls", listing)?;
+            print(&page, json, out, |page, screen| show::calls(page, *long, screen))
+        }
+        Command::Pinholes { listing } => {
+            print(&page(&client, "/v1/pinholes", listing)?, json, out, show::pinholes)
+        }
+        Command::Flows { listing } => print(&page(&client, "/v1/flows", listing)?, json, out, show::flows),
+        Command::Rules { long } => {
+            let rules = client.get("/v1/rules")?;
+            print(&rules, json, out, |rules, screen| show::rules(rules, *long, screen))
+        }
+        Command::Counters => print(&client.get("/v1/counters")?, json, out, show::counters),
+        Command::Reload { file } => reload(&client, file.as_deref(), json, out),
+        Command::Check { file } => check::run(file, json, out),
+        Command::Replay(args) => replay::run(args, json, out),
+    }
+}
+
+fn page<T: DeserializeOwned>(client: &Client, path: &str, listing: &Listing) -> Result<Page<T>, ClientError> {
+    client.get(&format!("{path}?limit={}", listing.limit))
+}
+
+fn print<T: Serialize>(
+    value: &T,
+    json: bool,
+    out: &mut dyn Write,
+    show: impl FnOnce(&T, &mut Screen<'_>) -> io::Result<()>,
+) -> anyhow::Result<Outcome> {
+    if json {
+        write_json(value, out)?
+    } else {
+        show(value, &mut Screen::of_stdout(out))?
+    }
+    Ok(Outcome::Yes)
+}
+
+/// One value as JSON, over several lines.
+fn write_json(value: &impl Serialize, out: &mut dyn Write) -> io::Result<()> {
+    serde_json::to_writer_pretty(&mut *out, value)?;
+    writeln!(out)
+}
+
+fn reload(
+    client: &Client,
+    file: Option<&std::path::Path>,
+    json: bool,
+    out: &mut dyn Write,
+) -> anyhow::Result<Outcome> {
+    let file = file
+        .map(std::path::absolute)
+        .transpose()
+        .context("the rules file has no absolute path: is the current directory gone?")?;
+    match client.post::<ReloadReply>("/v1/reload", &ReloadRequest { file }) {
+        Ok(reply) => {
+            if json {
+                write_json(&reply, out)?;
+            } else {
+                show::reloaded(&reply, out, &mut io::stderr().lock())?;
+            }
+            Ok(Outcome::Yes)
+        }
+        Err(ClientError::Refused { reply }) => {
+            if json {
+                write_json(&reply, out)?;
+            }
+            show::refused(&reply, &mut io::stderr().lock())?;
+            Ok(Outcome::No)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Says why the question could not be put.
+fn complain(error: &anyhow::Error) -> ExitCode {
+    let mut stderr = io::stderr().lock();
+    // Nothing is left to be done when stderr is closed as well.
+    let _ = match error.downcast_ref::<ClientError>() {
+        Some(ClientError::Refused { reply }) => show::refused(reply, &mut stderr),
+        _ => writeln!(stderr, "fwctl: {error:#}"),
+    };
+    match error.downcast_ref::<ClientError>() {
+        Some(ClientError::Refused { .. }) => ExitCode::from(1),
+        _ => ExitCode::from(2),
+    }
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        cause.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+    })
+}

@@ -1,0 +1,187 @@
+//! The tool as its callers see it: exit status, stdout and stderr, against a daemon that knows its answers by heart.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+struct Daemon {
+    directory: TempDir,
+}
+
+impl Daemon {
+    /// Gives `answers` (status and body by path) for as long as the test runs.
+    fn start(answers: Vec<(&'static str, u16, Value)>) -> Self {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let listener = UnixListener::bind(directory.path().join("socket")).expect("a socket");
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                answer(stream.expect("a client"), &answers);
+            }
+        });
+        Self { directory }
+    }
+
+    fn run(&self, arguments: &[&str]) -> Output {
+        fwctl()
+            .arg("--socket")
+            .arg(self.directory.path().join("socket"))
+            .args(arguments)
+            .output()
+            .expect("it runs")
+    }
+}
+
+fn answer(mut stream: UnixStream, answers: &[(&str, u16, Value)]) {
+    let mut request = vec![0; 4096];
+    let length = stream.read(&mut request).expect("a request");
+    let request = String::from_utf8_lossy(&request[..length]);
+    let path = request.split(' ').nth(1).and_then(|path| path.split('?').next()).expect("a request line");
+    let (_, status, body) = answers.iter().find(|(of, ..)| *of == path).expect("an answer for it");
+    let body = body.to_string();
+    let length = body.len();
+    write!(stream, "HTTP/1.1 {status} Whatever\r\nContent-Length: {length}\r\n\r\n{body}")
+        .expect("a client that reads");
+}
+
+fn fwctl() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_fwctl"))
+}
+
+/// Exit status, stdout, stderr.
+fn parts(output: &Output) -> (i32, String, String) {
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).expect("UTF-8");
+    (output.status.code().expect("an exit status"), text(&output.stdout), text(&output.stderr))
+}
+
+fn counters() -> Value {
+    json!({"total": 2, "rows": [
+        {"interface": "eth0", "reason": "pinhole", "dropped": false, "packets": 1234567, "bytes": 246913400},
+        {"interface": "eth0", "reason": "no-pinhole", "dropped": true, "packets": 12, "bytes": 2400},
+    ]})
+}
+
+#[test]
+fn a_listing_is_a_table_or_the_same_as_json() {
+    let daemon = Daemon::start(vec![("/v1/counters", 200, counters())]);
+    let (status, out, err) = parts(&daemon.run(&["counters"]));
+    let table = "\
+INTERFACE  VERDICT  REASON        PACKETS  BYTES
+eth0       pass     pinhole     1,234,567   246M
+eth0       drop     no-pinhole         12   2.4k
+";
+    assert_eq!((status, out.as_str(), err.as_str()), (0, table, ""));
+    let (status, out, err) = parts(&daemon.run(&["counters", "--json"]));
+    assert_eq!((status, err.as_str()), (0, ""));
+    assert_eq!(serde_json::from_str::<Value>(&out).expect("JSON"), counters());
+}
+
+#[test]
+fn an_empty_listing_says_so_beside_the_data() {
+    let daemon = Daemon::start(vec![("/v1/calls", 200, json!({"rows": [], "total": 0}))]);
+    assert_eq!(parts(&daemon.run(&["calls"])), (0, String::new(), "no calls\n".to_owned()));
+}
+
+#[test]
+fn a_no_of_the_daemon_is_exit_status_1() {
+    let no = json!({"error": "rules.toml: 1 error", "hint": "correct it", "details": ["rules.toml:3:1: error: x\n | y"]});
+    let daemon = Daemon::start(vec![("/v1/reload", 422, no.clone())]);
+    let (status, out, err) = parts(&daemon.run(&["reload"]));
+    assert_eq!((status, out.as_str()), (1, ""));
+    assert_eq!(err, "rules.toml:3:1: error: x\n | y\n\nfwctl: rules.toml: 1 error\n       correct it\n");
+    let (status, out, _) = parts(&daemon.run(&["reload", "--json"]));
+    assert_eq!((status, serde_json::from_str::<Value>(&out).expect("JSON")), (1, no));
+}
+
+#[test]
+fn a_reload_says_what_is_in_force() {
+    let done = json!({"file": "/etc/rules.toml", "generation": 4, "count": 12, "warnings": ["r.toml:1:1: warning: w"]});
+    let daemon = Daemon::start(vec![("/v1/reload", 200, done)]);
+    let (status, out, err) = parts(&daemon.run(&["reload"]));
+    assert_eq!((status, out.as_str()), (0, "/etc/rules.toml: 12 rules in force, generation 4\n"));
+    assert_eq!(err, "r.toml:1:1: warning: w\n\n");
+}
+
+#[test]
+fn what_could_not_be_asked_is_exit_status_2() {
+    let nowhere = tempfile::tempdir().expect("a temporary directory");
+    let socket = nowhere.path().join("socket");
+    let output = fwctl().arg("--socket").arg(&socket).arg("status").output().expect("it runs");
+    let (status, out, err) = parts(&output);
+    assert_eq!((status, out.as_str()), (2, ""));
+    assert!(
+        err.starts_with("fwctl: cannot reach the daemon at ") && err.contains("is callgated running"),
+        "{err}"
+    );
+    assert_eq!(err.matches("No such file").count(), 1, "said once: {err}");
+
+    let busy = json!({"error": "the daemon is going down"});
+    let daemon = Daemon::start(vec![("/v1/status", 503, busy)]);
+    assert_eq!(parts(&daemon.run(&["status"])).0, 2);
+    assert_eq!(parts(&fwctl().arg("nonsense").output().expect("it runs")).0, 2);
+    assert_eq!(parts(&fwctl().args(["check", "/nonexistent/rules.toml"]).output().expect("it runs")).0, 2);
+}
+
+#[test]
+fn a_closed_pipe_is_silent() {
+    let row = counters()["rows"][0].clone();
+    let many = json!({"total": 20_000, "rows": vec![row; 20_000]});
+    let daemon = Daemon::start(vec![("/v1/counters", 200, many)]);
+    let mut child = fwctl()
+        .arg("--socket")
+        .arg(daemon.directory.path().join("socket"))
+        .arg("counters")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("it runs");
+    // Reads one byte and goes away, as `head -c1` would.
+    let mut stdout = child.stdout.take().expect("a pipe");
+    stdout.read_exact(&mut [0]).expect("the first byte");
+    drop(stdout);
+    let (status, _, err) = parts(&child.wait_with_output().expect("it ends"));
+    assert_eq!((status, err.as_str()), (0, ""));
+}
+
+fn check(directory: &Path, text: &str, arguments: &[&str]) -> (i32, String, String) {
+    fs::write(directory.join("rules.toml"), text).expect("a rules file");
+    let output = fwctl().current_dir(directory).args(["check", "rules.toml"]).args(arguments).output();
+    parts(&output.expect("it runs"))
+}
+
+#[test]
+fn check_tells_good_rules_from_bad() {
+    const GOOD: &str = "\
+version = 1
+[zones]
+outside = [\"eth0\"]
+[[rule]]
+name = \"web\"
+service = \"https\"
+action = \"track\"
+";
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let (status, out, err) = check(directory.path(), GOOD, &[]);
+    assert_eq!(
+        (status, out.as_str(), err.as_str()),
+        (0, "rules.toml: good (1 rule, 1 zone, 0 groups)\n", "")
+    );
+
+    let bad = GOOD.replace("\"track\"", "\"trakc\"");
+    let (status, out, err) = check(directory.path(), &bad, &[]);
+    assert_eq!((status, out.as_str()), (1, ""));
+    assert!(err.contains("rules.toml:7:10: error:") && err.contains("track"), "{err}");
+
+    let (status, out, err) = check(directory.path(), &bad, &["--json"]);
+    let answer: Value = serde_json::from_str(&out).expect("JSON");
+    assert_eq!((status, err.as_str(), &answer["ok"]), (1, "", &json!(false)));
+    let finding = &answer["diagnostics"][0];
+    assert_eq!(
+        (&finding["line"], &finding["column"], &finding["severity"]),
+        (&json!(7), &json!(10), &json!("error"))
+    );
+}

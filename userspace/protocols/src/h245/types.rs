@@ -1,0 +1,297 @@
+//! H.245's types (its annex A) that surround an address: what is read of them, and how the rest is stepped over.
+//!
+//! Descriptions list the fields of a type's root in order, as in [`crate::h225`]'s.
+
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+
+use super::{Class, DataType};
+use crate::h225::types::socket;
+use crate::per::Field::{May, Must};
+use crate::per::Type::{self, Bits, Bytes, Choice, Integer, ListOf, Octets, Open, OpenChoice, Sequence};
+use crate::per::{Alternative, Fault, Reader, Result};
+
+pub(super) const NON_STANDARD: Type = Sequence(&[
+    Must(Choice(&[Bytes, Sequence(&[Must(Integer(255)), Must(Integer(255)), Must(Integer(65_535))])])),
+    Must(Bytes), // data
+]);
+
+const UNICAST: [Type; 5] = [
+    Open(&[Must(Octets(4)), Must(Integer(65_535))]), // iPAddress
+    Open(&[Must(Octets(6)), Must(Octets(4)), Must(Bits(16))]), // iPXAddress
+    Open(&[Must(Octets(16)), Must(Integer(65_535))]), // iP6Address
+    Octets(16),                                      // netBios
+    Open(&[
+        Must(Choice(&[Bits(0), Bits(0)])), // routing
+        Must(Octets(4)),                   // network
+        Must(Integer(65_535)),             // tsapIdentifier
+        Must(ListOf(&Octets(4))),          // route
+    ]), // iPSourceRouteAddress
+];
+
+/// INTEGER (1..256), the frames or milliseconds of most audio capabilities.
+const FRAMES: Type = Integer(255);
+const BIT_RATE: Type = Integer((1 << 30) - 1);
+const BUFFER: Type = Integer((1 << 18) - 1);
+const LINES: Type = Integer((1 << 14) - 1);
+
+const AUDIO: [Type; 14] = [
+    NON_STANDARD,                                 // nonStandard
+    FRAMES,                                       // g711Alaw64k
+    FRAMES,                                       // g711Alaw56k
+    FRAMES,                                       // g711Ulaw64k
+    FRAMES,                                       // g711Ulaw56k
+    FRAMES,                                       // g722-64k
+    FRAMES,                                       // g722-56k
+    FRAMES,                                       // g722-48k
+    Sequence(&[Must(FRAMES), Must(Bits(1))]),     // g7231
+    FRAMES,                                       // g728
+    FRAMES,                                       // g729
+    FRAMES,                                       // g729AnnexA
+    Open(&[Must(Bits(8)), Must(Integer(447))]),   // is11172AudioCapability
+    Open(&[Must(Bits(20)), Must(Integer(1129))]), // is13818AudioCapability
+];
+const AUDIO_NAMES: [&str; 14] = [
+    "non-standard",
+    "PCMA",
+    "PCMA-56",
+    "PCMU",
+    "PCMU-56",
+    "G722",
+    "G722-56",
+    "G722-48",
+    "G723",
+    "G728",
+    "G729",
+    "G729A",
+    "MPEG-1",
+    "MPEG-2",
+];
+const ADDED_AUDIO_NAMES: [&str; 11] = [
+    "G729B",
+    "G729AB",
+    "G723C",
+    "GSM",
+    "GSM-HR",
+    "GSM-EFR",
+    "generic",
+    "G729-ext",
+    "VBD",
+    "telephone-event",
+    "tone",
+];
+
+const VIDEO: [Type; 5] = [
+    NON_STANDARD, // nonStandard
+    Open(&[
+        May(Bits(2)),          // qcifMPI
+        May(Bits(2)),          // cifMPI
+        Must(Bits(1)),         // temporalSpatialTradeOffCapability
+        Must(Integer(19_199)), // maxBitRate
+        Must(Bits(1)),         // stillImageTransmission
+    ]), // h261VideoCapability
+    Open(&[
+        Must(Bits(11)),         // profilesAndLevels
+        May(BIT_RATE),          // videoBitRate
+        May(BUFFER),            // vbvBufferSize
+        May(LINES),             // samplesPerLine
+        May(LINES),             // linesPerFrame
+        May(Bits(4)),           // framesPerSecond
+        May(Integer(u32::MAX)), // luminanceSampleRate
+    ]), // h262VideoCapability
+    Open(&[
+        May(Bits(5)),                // sqcifMPI
+        May(Bits(5)),                // qcifMPI
+        May(Bits(5)),                // cifMPI
+        May(Bits(5)),                // cif4MPI
+        May(Bits(5)),                // cif16MPI
+        Must(Integer(192_399)),      // maxBitRate
+        Must(Bits(5)),               // unrestrictedVector to temporalSpatialTradeOffCapability
+        May(Integer((1 << 19) - 1)), // hrd-B
+        May(Integer(65_535)),        // bppMaxKb
+    ]), // h263VideoCapability
+    Open(&[
+        Must(Bits(1)),          // constrainedBitstream
+        May(BIT_RATE),          // videoBitRate
+        May(BUFFER),            // vbvBufferSize
+        May(LINES),             // samplesPerLine
+        May(LINES),             // linesPerFrame
+        May(Bits(4)),           // pictureRate
+        May(Integer(u32::MAX)), // luminanceSampleRate
+    ]), // is11172VideoCapability
+];
+const VIDEO_NAMES: [&str; 5] = ["non-standard", "H261", "H262", "H263", "MPEG-1"];
+
+const DATA_PROTOCOL: Type = OpenChoice(&[NON_STANDARD, Bits(0), Bits(0), Bits(0), Bits(0), Bits(0), Bits(0)]);
+
+const DATA: [Type; 10] = [
+    NON_STANDARD,                                                                        // nonStandard
+    DATA_PROTOCOL,                                                                       // t120
+    DATA_PROTOCOL,                                                                       // dsm-cc
+    DATA_PROTOCOL,                                                                       // userData
+    Sequence(&[Must(DATA_PROTOCOL), Must(Choice(&[Bits(0), Open(&[Must(Bits(19))])]))]), // t84
+    DATA_PROTOCOL,                                                                       // t434
+    DATA_PROTOCOL,                                                                       // h224
+    Sequence(&[Must(DATA_PROTOCOL), Must(Bytes)]),                                       // nlpid
+    Bits(0),                                                                             // dsvdControl
+    DATA_PROTOCOL, // h222DataPartitioning
+];
+const DATA_NAMES: [&str; 10] =
+    ["non-standard", "T120", "DSM-CC", "user-data", "T84", "T434", "H224", "NLPID", "DSVD", "H222"];
+
+/// Object identifiers of generic capabilities (their contents octets), by name.
+const GENERIC: [(&[u8], &str); 6] = [
+    (&[0x00, 0x08, 0x81, 0x71, 0x00, 0x00, 0x01], "H264"),
+    (&[0x00, 0x08, 0x81, 0x75, 0x01, 0x00, 0x00], "MPEG-4"),
+    (&[0x00, 0x08, 0x81, 0x75, 0x01, 0x01, 0x00], "AAC"),
+    (&[0x00, 0x08, 0x81, 0x75, 0x01, 0x01, 0x01], "AMR"),
+    (&[0x00, 0x07, 0xb8, 0x35, 0x01, 0x00], "G7221"),
+    (&[0x00, 0x07, 0xb8, 0x36, 0x01, 0x00], "AMR-WB"),
+];
+
+/// Reads a TransportAddress, unicast or multicast. `None` for what is not IP, is routed by its source, or has
+/// port 0.
+pub(super) fn transport_address(r: &mut Reader<'_>) -> Result<Option<SocketAddr>> {
+    let taken = match r.choice(2)? {
+        Alternative::Root(0) => r.choice(5)?,
+        // multicastAddress: iPAddress and iP6Address, as in a unicast one.
+        Alternative::Root(_) => match r.choice(2)? {
+            Alternative::Root(1) => Alternative::Root(2),
+            other => other,
+        },
+        added => added,
+    };
+    let (preamble, address) = match taken {
+        Alternative::Root(0) => {
+            let preamble = r.preamble(0)?;
+            let ip: [u8; 4] = r.array()?;
+            (preamble, socket(IpAddr::from(ip), r.u16()?))
+        }
+        Alternative::Root(2) => {
+            let preamble = r.preamble(0)?;
+            let ip: [u8; 16] = r.array()?;
+            (preamble, socket(Ipv6Addr::from(ip).to_canonical(), r.u16()?))
+        }
+        Alternative::Root(index) => return r.skip_alternative(&UNICAST, index).map(|()| None),
+        Alternative::Added(_) => return r.skip_open().map(|()| None),
+    };
+    r.skip_additions(preamble)?;
+    Ok(address)
+}
+
+/// Reads NetworkAccessParameters: the address at which a separate stack, such as T.120's, listens.
+pub(super) fn separate_stack(r: &mut Reader<'_>) -> Result<Option<SocketAddr>> {
+    let mut preamble = r.preamble(2)?;
+    if preamble.optional() {
+        r.skip(&OpenChoice(&[Bits(0), Bits(0)]))?; // distribution
+    }
+    match r.choice(3)? {
+        Alternative::Root(2) => transport_address(r), // localAreaAddress
+        // q2931Address and e164Address: not IP. What follows is not needed.
+        _ => Ok(None),
+    }
+}
+
+/// Reads a DataType.
+pub(super) fn data_type(r: &mut Reader<'_>) -> Result<DataType> {
+    let of = |class, codec| DataType { class, codec };
+    Ok(match r.choice(6)? {
+        Alternative::Root(0) => {
+            r.skip(&NON_STANDARD)?;
+            of(Class::Other, "non-standard")
+        }
+        Alternative::Root(1) => of(Class::Null, ""),
+        Alternative::Root(2) => of(Class::Video, video(r)?),
+        Alternative::Root(3) => of(Class::Audio, audio(r)?),
+        Alternative::Root(4) => data(r)?,
+        Alternative::Root(_) => {
+            r.skip(&OpenChoice(&[NON_STANDARD, Bits(0)]))?; // encryptionData
+            of(Class::Other, "encryption")
+        }
+        Alternative::Added(index) => {
+            r.skip_open()?;
+            of(Class::Other, if index == 1 { "H235" } else { "composite" })
+        }
+    })
+}
+
+fn audio(r: &mut Reader<'_>) -> Result<&'static str> {
+    match r.choice(14)? {
+        Alternative::Root(index) => {
+            r.skip_alternative(&AUDIO, index)?;
+            Ok(name(&AUDIO_NAMES, index))
+        }
+        Alternative::Added(6) => generic(r),
+        Alternative::Added(index) => r.skip_open().map(|()| name(&ADDED_AUDIO_NAMES, index)),
+    }
+}
+
+fn video(r: &mut Reader<'_>) -> Result<&'static str> {
+    match r.choice(5)? {
+        Alternative::Root(index) => {
+            r.skip_alternative(&VIDEO, index)?;
+            Ok(name(&VIDEO_NAMES, index))
+        }
+        Alternative::Added(0) => generic(r),
+        // extendedVideoCapability: H.239's second picture.
+        Alternative::Added(_) => r.skip_open().map(|()| "H239"),
+    }
+}
+
+/// DataApplicationCapability.
+fn data(r: &mut Reader<'_>) -> Result<DataType> {
+    let preamble = r.preamble(0)?;
+    let (class, codec) = match r.choice(10)? {
+        Alternative::Root(index) => {
+            r.skip_alternative(&DATA, index)?;
+            let class = match index {
+                1 => Class::T120,
+                6 => Class::Other,
+                _ => Class::Data,
+            };
+            (class, name(&DATA_NAMES, index))
+        }
+        Alternative::Added(2) => (r.open(t38_class)??, "T38"),
+        Alternative::Added(index) => {
+            r.skip_open()?;
+            match index {
+                0 => (Class::Data, "T30"),
+                // T.140 text travels over RTP.
+                1 => (Class::Other, "T140"),
+                _ => (Class::Other, "generic"),
+            }
+        }
+    };
+    r.skip(&Integer(u32::MAX))?; // maxBitRate
+    r.skip_additions(preamble)?;
+    Ok(DataType { class, codec })
+}
+
+/// t38fax: over UDPTL, unless its protocol is tcp (extension 5 of DataProtocolCapability).
+fn t38_class(r: &mut Reader<'_>) -> Result<Class> {
+    Ok(if r.choice(7)? == Alternative::Added(5) { Class::Data } else { Class::Fax })
+}
+
+/// The name of a GenericCapability in its open type. It is for people only, so that a fault harms nothing.
+fn generic(r: &mut Reader<'_>) -> Result<&'static str> {
+    let identifier = r.open(|r| {
+        r.preamble(5)?;
+        match r.choice(4)? {
+            Alternative::Root(0) => r.bytes(),
+            _ => Err(r.error(Fault::Unsupported)),
+        }
+    })?;
+    let known = identifier.ok().and_then(|oid| GENERIC.iter().find(|(known, _)| *known == oid));
+    Ok(known.map_or("generic", |(_, name)| name))
+}
+
+fn name(names: &[&'static str], index: u8) -> &'static str {
+    names.get(usize::from(index)).copied().unwrap_or("unknown")
+}
+
+/// NonStandardParameters in a SEQUENCE OF.
+pub(super) const NON_STANDARDS: Type = ListOf(&NON_STANDARD);
+
+/// The H.320, H.324 and V.76 multiplex parameters are not for packet networks: no H.323 endpoint sends them.
+pub(super) fn other_multiplex<T>(r: &Reader<'_>) -> Result<T> {
+    Err(r.error(Fault::Unsupported))
+}

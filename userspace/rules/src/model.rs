@@ -1,0 +1,318 @@
+//! The kernel half's twin in user space: the tables in ordinary collections, judged by the same judge.
+//!
+//! Replay and tests run packets through a [`Model`]. Its memory is bounded like that of the kernel maps: where
+//! a table is full, the entries that were used longest ago make room. Time is whatever the caller says it is.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use callgate_shared::Addr;
+use callgate_shared::flow::{Flow, FlowKey};
+use callgate_shared::judge::{FragmentKey, Tables, Verdict, judge};
+use callgate_shared::limit::{self, Limit, LimitKey};
+use callgate_shared::packet::Packet;
+use callgate_shared::pinhole::{Pinhole, PinholeKey};
+use callgate_shared::policy::{Policy, RuleEntry};
+use ipnet::IpNet;
+
+use crate::compile::{Compiled, Prefix};
+
+/// Bounds of a model's memory, in entries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    /// Flows.
+    pub flows: usize,
+    /// Pinholes.
+    pub pinholes: usize,
+    /// Fragmented datagrams.
+    pub fragments: usize,
+    /// Buckets of limits.
+    pub buckets: usize,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self { flows: 1 << 20, pinholes: 1 << 20, fragments: 1 << 16, buckets: 1 << 18 }
+    }
+}
+
+/// What a rule has let by and dropped. Bytes are whole IP packets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Packets let by.
+    pub passed_packets: u64,
+    /// Bytes let by.
+    pub passed_bytes: u64,
+    /// Packets dropped.
+    pub dropped_packets: u64,
+    /// Bytes dropped.
+    pub dropped_bytes: u64,
+}
+
+/// Compiled tables, and the state that outlives them.
+#[derive(Debug)]
+pub struct Model {
+    rules: Rules,
+    state: State,
+}
+
+impl Model {
+    /// A model with these rules and nothing else.
+    pub fn new(compiled: Compiled, bounds: Bounds) -> Self {
+        Self { rules: Rules::new(compiled), state: State { bounds, ..State::default() } }
+    }
+
+    /// Puts other rules in force. Flows, pinholes, limits and counters stay.
+    pub fn reload(&mut self, compiled: Compiled) {
+        self.rules = Rules::new(compiled);
+    }
+
+    /// The policy in force.
+    pub fn policy(&self) -> &Policy {
+        &self.rules.policy
+    }
+
+    /// Judges a packet that came from `zone` at monotonic time `now` (ns).
+    pub fn judge(&mut self, packet: &Packet, zone: u8, now: u64) -> Verdict {
+        let policy = self.rules.policy;
+        self.state.now = now;
+        judge(self, &policy, packet, zone, now)
+    }
+
+    /// Opens a pinhole, replacing one of the same key.
+    pub fn open(&mut self, key: PinholeKey, pinhole: Pinhole) {
+        let State { pinholes, bounds, .. } = &mut self.state;
+        if !pinholes.contains_key(&key) {
+            make_room(pinholes, bounds.pinholes, |pinhole| pinhole.last_seen.load(Relaxed));
+        }
+        pinholes.insert(key, pinhole);
+    }
+
+    /// Closes a pinhole and returns what it was.
+    pub fn close(&mut self, key: &PinholeKey) -> Option<Pinhole> {
+        self.state.pinholes.remove(key)
+    }
+
+    /// The open pinholes, in no order.
+    pub fn pinholes(&self) -> impl Iterator<Item = (&PinholeKey, &Pinhole)> {
+        self.state.pinholes.iter()
+    }
+
+    /// The known flows, in no order, those that have timed out included.
+    pub fn flows(&self) -> impl Iterator<Item = (&FlowKey, &Flow)> {
+        self.state.flows.iter()
+    }
+
+    /// What was counted under a rule's slot.
+    pub fn counters(&self, slot: u32) -> Counters {
+        self.state.counters.get(&slot).copied().unwrap_or_default()
+    }
+}
+
+impl Tables for Model {
+    fn source_class(&self, address: &Addr) -> u16 {
+        self.rules.sources.class(address)
+    }
+
+    fn destination_class(&self, address: &Addr) -> u16 {
+        self.rules.destinations.class(address)
+    }
+
+    fn service_class(&self, cell: u32) -> u16 {
+        self.rules.services.get(cell as usize).copied().unwrap_or_default()
+    }
+
+    fn rule_number(&self, cell: u32) -> u16 {
+        self.rules.actions.get(cell as usize).copied().unwrap_or_default()
+    }
+
+    fn rule(&self, number: u16) -> Option<&RuleEntry> {
+        self.rules.entries.get(usize::from(number))
+    }
+
+    fn flow(&self, key: &FlowKey) -> Option<&Flow> {
+        self.state.flows.get(key)
+    }
+
+    fn insert_flow(&mut self, key: &FlowKey, flow: Flow) {
+        let State { flows, bounds, .. } = &mut self.state;
+        if !flows.contains_key(key) {
+            make_room(flows, bounds.flows, |flow| flow.last_seen.load(Relaxed));
+        }
+        flows.insert(*key, flow);
+    }
+
+    fn pinhole(&self, key: &PinholeKey) -> Option<&Pinhole> {
+        self.state.pinholes.get(key)
+    }
+
+    fn fragment(&self, key: &FragmentKey) -> Option<u8> {
+        self.state.fragments.get(key).map(|(inspect, _)| *inspect)
+    }
+
+    fn insert_fragment(&mut self, key: &FragmentKey, inspect: u8) {
+        let State { fragments, bounds, now, .. } = &mut self.state;
+        if !fragments.contains_key(key) {
+            make_room(fragments, bounds.fragments, |(_, since)| *since);
+        }
+        fragments.insert(*key, (inspect, *now));
+    }
+
+    fn conform(&mut self, key: &LimitKey, limit: &Limit) -> bool {
+        let State { buckets, bounds, now, .. } = &mut self.state;
+        let arrival = match buckets.get(key) {
+            Some(arrival) => *arrival,
+            None => {
+                make_room(buckets, bounds.buckets, |arrival| *arrival);
+                0
+            }
+        };
+        let next = limit::conform(limit, arrival, *now);
+        if let Some(next) = next {
+            buckets.insert(*key, next);
+        }
+        next.is_some()
+    }
+
+    fn count(&mut self, slot: u32, bytes: u64, passed: bool) {
+        let counters = self.state.counters.entry(slot).or_default();
+        let (packets, sum) = if passed {
+            (&mut counters.passed_packets, &mut counters.passed_bytes)
+        } else {
+            (&mut counters.dropped_packets, &mut counters.dropped_bytes)
+        };
+        *packets += 1;
+        *sum += bytes;
+    }
+
+    fn add(&self, counter: &AtomicU64, n: u64) {
+        counter.fetch_add(n, Relaxed);
+    }
+
+    fn load(&self, value: &AtomicU64) -> u64 {
+        value.load(Relaxed)
+    }
+
+    fn store(&self, place: &AtomicU64, value: u64) {
+        place.store(value, Relaxed);
+    }
+}
+
+/// What a reload replaces.
+#[derive(Debug)]
+struct Rules {
+    policy: Policy,
+    sources: Classifier,
+    destinations: Classifier,
+    services: Vec<u16>,
+    actions: Vec<u16>,
+    entries: Vec<RuleEntry>,
+}
+
+impl Rules {
+    fn new(compiled: Compiled) -> Self {
+        Self {
+            policy: compiled.policy,
+            sources: Classifier::new(&compiled.sources),
+            destinations: Classifier::new(&compiled.destinations),
+            services: compiled.services,
+            actions: compiled.actions,
+            entries: compiled.rules,
+        }
+    }
+}
+
+/// What a reload leaves alone.
+#[derive(Debug, Default)]
+struct State {
+    now: u64,
+    bounds: Bounds,
+    flows: HashMap<FlowKey, Flow>,
+    pinholes: HashMap<PinholeKey, Pinhole>,
+    fragments: HashMap<FragmentKey, (u8, u64)>,
+    /// Theoretical arrival times.
+    buckets: HashMap<LimitKey, u64>,
+    /// By slot: as many as there are rule names.
+    counters: HashMap<u32, Counters>,
+}
+
+/// Longest prefix match: one table per prefix length in use, the longest first.
+#[derive(Debug)]
+struct Classifier {
+    v4: Vec<(u8, HashMap<IpAddr, u16>)>,
+    v6: Vec<(u8, HashMap<IpAddr, u16>)>,
+}
+
+impl Classifier {
+    fn new(prefixes: &[(Prefix, u16)]) -> Self {
+        let mut classifier = Self { v4: Vec::new(), v6: Vec::new() };
+        let mut by_length: Vec<&(Prefix, u16)> = prefixes.iter().collect();
+        by_length.sort_by_key(|(prefix, _)| std::cmp::Reverse(prefix.prefix_len()));
+        for (prefix, class) in by_length {
+            let tables = match prefix {
+                IpNet::V4(_) => &mut classifier.v4,
+                IpNet::V6(_) => &mut classifier.v6,
+            };
+            match tables.last_mut() {
+                Some((length, table)) if *length == prefix.prefix_len() => {
+                    table.insert(prefix.network(), *class);
+                }
+                _ => tables.push((prefix.prefix_len(), HashMap::from([(prefix.network(), *class)]))),
+            }
+        }
+        classifier
+    }
+
+    /// The class of an address; 0 where no prefix covers it.
+    fn class(&self, address: &Addr) -> u16 {
+        let address = IpAddr::from(*address);
+        let tables = if address.is_ipv4() { &self.v4 } else { &self.v6 };
+        let find = |(length, table): &(u8, HashMap<IpAddr, u16>)| {
+            table.get(&IpNet::new(address, *length).ok()?.network()).copied()
+        };
+        tables.iter().find_map(find).unwrap_or_default()
+    }
+}
+
+/// Where a table is full, forgets at least half of it: what was used longest ago.
+fn make_room<K: Eq + Hash, V>(table: &mut HashMap<K, V>, bound: usize, used: impl Fn(&V) -> u64) {
+    if table.len() < bound.max(1) {
+        return;
+    }
+    let mut times: Vec<u64> = table.values().map(&used).collect();
+    let middle = times.len() / 2;
+    let (_, median, _) = times.select_nth_unstable(middle);
+    let median = *median;
+    table.retain(|_, value| used(value) > median);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_longest_prefix_gives_the_class_and_families_are_apart() {
+        let net = |text: &str| text.parse::<IpNet>().expect("a prefix");
+        let classifier = Classifier::new(&[
+            (net("0.0.0.0/0"), 1),
+            (net("10.0.0.0/8"), 2),
+            (net("10.1.0.0/16"), 3),
+            (net("10.1.2.3/32"), 4),
+            (net("2001:db8::/32"), 5),
+        ]);
+        let class = |text: &str| classifier.class(&text.parse::<IpAddr>().expect("an address").into());
+        assert_eq!(["9.9.9.9", "10.9.9.9", "10.1.9.9", "10.1.2.3"].map(class), [1, 2, 3, 4]);
+        assert_eq!(["2001:db8::1", "::1"].map(class), [5, 0]);
+    }
+
+    #[test]
+    fn a_full_table_forgets_what_was_used_longest_ago() {
+        let mut table: HashMap<u32, u64> = (0..100).map(|n| (n, u64::from(n))).collect();
+        make_room(&mut table, 100, |used| *used);
+        assert!(table.len() <= 50 && table.contains_key(&99) && !table.contains_key(&0));
+        make_room(&mut table, 100, |used| *used);
+        assert!(table.contains_key(&51), "a table with room forgets nothing");
+    }
+}

@@ -1,0 +1,329 @@
+//! What people are told about a rules file: the exact text, every error at once, and never a panic.
+
+use callgate_rules::{CompileError, Diagnostic, MemorySlots, Report, RuleSet, Severity, Slots, compile};
+use proptest::prelude::*;
+
+const SHIPPED: [&str; 2] =
+    [include_str!("../../../rules/cucm-mitigation.toml"), include_str!("../../../rules/edge.toml")];
+
+/// What is put into a file that was right.
+const VALUES: [&str; 10] =
+    ["[]", "{}", "\"\"", "0", "1e999", "-1", "true", "1979-05-27", "[[rule]]\n", "\u{feff}"];
+
+fn errors(text: &str) -> Vec<Diagnostic> {
+    RuleSet::parse("f.toml", text).expect_err("the file is wrong")
+}
+
+/// Line, column and message of every error and warning of a wrong file.
+fn summary(text: &str) -> Vec<String> {
+    let line = |d: &Diagnostic| format!("{}:{} {}", d.position.line, d.position.column, d.message);
+    errors(text).iter().map(line).collect()
+}
+
+#[test]
+fn a_report_shows_place_line_caret_and_suggestion() {
+    let text = r#"version = 1
+[groups]
+callmanagers = ["10.1.1.10/24"]
+[[rule]]
+name    = "sccp"
+to      = "callmanager"
+service = "udp/2000"
+action  = "inspect"
+inspect = "sccp"
+"#;
+    let expected = r#"f.toml:3:17: warning: `10.1.1.10/24` has bits set behind its length
+  |
+3 | callmanagers = ["10.1.1.10/24"]
+  |                 ^^^^^^^^^^^^^^
+  = it is read as `10.1.1.0/24`
+
+f.toml:6:11: error: there is no group `callmanager`
+  |
+6 | to      = "callmanager"
+  |           ^^^^^^^^^^^^^
+  = did you mean `callmanagers`?
+
+f.toml:7:11: error: sccp is not carried by `udp/2000`
+  |
+7 | service = "udp/2000"
+  |           ^^^^^^^^^^
+  = write `tcp/…`
+
+2 errors, 1 warning"#;
+    assert_eq!(Report(&errors(text)).to_string(), expected);
+}
+
+#[test]
+fn missing_keys_point_at_their_rule() {
+    let text = "version = 1\n\n[[rule]]\nservice = \"sip\"\n";
+    let expected = "f.toml:3:1: error: the rule has no `name`
+  |
+3 | [[rule]]
+  | ^^^^^^^^
+  = add `name = \"…\"`: counters and limits are kept by name
+
+f.toml:3:1: error: the rule has no `action`
+  |
+3 | [[rule]]
+  | ^^^^^^^^
+  = write `action = \"pass\"`, `\"track\"`, `\"inspect\"` or `\"drop\"`
+
+2 errors, 0 warnings";
+    assert_eq!(Report(&errors(text)).to_string(), expected);
+}
+
+#[test]
+fn every_syntax_error_is_told_and_nothing_else() {
+    let text = "version = 1\n[zones\na = [\"b\"\n";
+    let found = errors(text);
+    assert_eq!(
+        found[0].to_string(),
+        "f.toml:2:7: error: unclosed table, expected `]`\n  |\n2 | [zones\n  |       ^"
+    );
+    assert_eq!(found.len(), 2);
+}
+
+#[test]
+fn sections_are_checked_in_full() {
+    let text = r#"verison = 1
+[zones]
+outside = ["eth0", "eth1"]
+inside  = "eth1"
+self    = "eth/2"
+[groups]
+phones = ["10.1.1.300", "::ffff:1.2.3.4", "fones"]
+any    = "::1"
+[settings]
+media_ports = "80-90"
+mode        = "enforced"
+default     = { outsid = "drop", inside = "reject" }
+timeouts    = { udp = 30, icmp = "0s", tcp = "1s" }
+"#;
+    assert_eq!(
+        summary(text),
+        [
+            "1:1 unknown key `verison`",
+            "1:1 `version` is missing",
+            "4:11 `eth1` is in zone `outside` already",
+            "5:1 `self` cannot name a zone",
+            "5:11 `eth/2` cannot be an interface's name",
+            "7:11 `10.1.1.300` is not an address or a prefix",
+            "7:25 `::ffff:1.2.3.4` is an IPv4-mapped address, which is never seen on the wire",
+            "7:43 there is no group `fones`",
+            "8:1 `any` cannot name a group",
+            "10:15 media ports begin at 1024",
+            "11:15 `mode` cannot be `enforced`",
+            "12:17 there is no zone `outsid`",
+            "12:43 `inside` cannot be `reject`",
+            "13:23 `udp` has no unit",
+            "13:34 `0s` is not a time",
+            "13:40 unknown key `tcp`",
+        ]
+    );
+}
+
+#[test]
+fn rules_are_checked_in_full() {
+    let text = r#"version = 1
+[[rule]]
+name    = "one"
+in      = "nowhere"
+to      = []
+service = ["sip", "spi", "icmp/echo"]
+action  = "inspect"
+[[rule]]
+name    = "two"
+service = "any"
+action  = "inspect"
+inspect = "sip"
+limit   = { new = "fast", burst = 0, per = "host" }
+[[rule]]
+name    = "two"
+action  = "reject"
+[[rule]]
+name    = "one"
+action  = "drop"
+inspect = "sip"
+media   = "any"
+limit   = { new = "5/s" }
+reason  = "spoof"
+[[rule]]
+name    = "three"
+action  = "pass"
+log     = "yes"
+limit   = { new = "5/s" }
+reason  = "spoofed"
+form    = "any"
+[[rule]]
+name    = "four"
+action  = "track"
+limit   = { new = "5/s", packets = "5/s" }
+[[rule]]
+name    = "five"
+action  = "inspect"
+inspect = "h245"
+"#;
+    assert_eq!(
+        summary(text),
+        [
+            "4:11 there is no zone `nowhere`",
+            "5:11 `to` is empty",
+            "6:19 there is no service `spi`",
+            "6:26 there is no ICMP type `echo`",
+            "7:11 `inspect` is missing: which protocol?",
+            "10:11 sip is not carried by `any`",
+            "13:19 `fast` is not a rate",
+            "13:35 `burst` is out of range",
+            "13:44 `per` cannot be `host`",
+            "16:11 `reject` is not supported yet",
+            "20:1 `inspect` goes only with `action = \"inspect\"`",
+            "21:1 `media` goes only with `action = \"inspect\"`",
+            "22:1 `limit` goes only with an action that lets packets by",
+            "23:11 `reason` cannot be `spoof`",
+            "27:11 `log` must be `true` or `false`, not a string",
+            "28:19 `pass` remembers no flows, so none is new",
+            "29:1 `reason` goes only with `action = \"drop\"`",
+            "30:1 unknown key `form`",
+            "34:36 a limit counts `new` flows or `packets`, not both",
+            "35:1 `service` is missing: which packets carry h245?",
+        ]
+    );
+}
+
+#[test]
+fn names_of_rules_are_unique() {
+    let text =
+        "version = 1\n[[rule]]\nname = \"a\"\naction = \"drop\"\n[[rule]]\nname = \"a\"\naction = \"drop\"\n";
+    assert_eq!(summary(text), ["6:8 a rule named `a` stands at line 3 already"]);
+}
+
+#[test]
+fn circles_of_groups_are_told_once_each() {
+    let text = "version = 1\n[groups]\na = \"b\"\nb = [\"c\", \"c\"]\n\
+                c = \"a\"\nd = [\"a\", \"::1\"]\ne = \"e\"\nf = \"d\"\n";
+    assert_eq!(
+        summary(text),
+        [
+            "3:1 groups name each other in a circle: `a` → `b` → `c` → `a`",
+            "7:1 groups name each other in a circle: `e` → `e`",
+        ]
+    );
+}
+
+#[test]
+fn a_long_chain_of_groups_is_resolved() {
+    let chain: String = (1..20_000).map(|n| format!("g{n} = [\"g{}\"]\n", n - 1)).collect();
+    let text = format!("version = 1\n[groups]\ng0 = \"10.0.0.1\"\n{chain}");
+    let set = RuleSet::parse("f.toml", &text).expect("it is right");
+    assert!(set.groups()["g19999"].contains("10.0.0.1".parse().expect("an address")));
+}
+
+#[test]
+fn a_rule_nothing_reaches_is_told() {
+    let text = r#"version = 1
+[groups]
+phones = ["10.20.0.0/16"]
+[[rule]]
+name    = "all sip"
+service = "sip"
+action  = "drop"
+[[rule]]
+name    = "sip from phones"
+from    = "phones"
+service = "udp/5060"
+action  = "track"
+"#;
+    let set = RuleSet::parse("f.toml", text).expect("it is right");
+    let compiled = compile(&set, &[], 1, &mut MemorySlots::default()).expect("it fits");
+    let warnings = compiled.warnings(&set);
+    assert_eq!(compiled.unreached, [1]);
+    assert_eq!((warnings[0].position.line, warnings[0].severity), (9, Severity::Warning));
+    assert_eq!(warnings[0].message, "no packet reaches rule `sip from phones`");
+}
+
+#[test]
+fn encrypted_signalling_is_a_warning() {
+    let text =
+        "version = 1\n[[rule]]\nname = \"a\"\nservice = \"sips\"\naction = \"inspect\"\ninspect = \"sip\"\n";
+    let set = RuleSet::parse("f.toml", text).expect("a warning is no error");
+    assert_eq!(set.warnings().len(), 1);
+    assert_eq!(set.warnings()[0].message, "`sips` is usually encrypted and cannot be read");
+}
+
+#[test]
+fn rules_too_finely_divided_are_an_error_that_says_so() {
+    let rule = |n: usize| {
+        format!(
+            "[[rule]]\nname = \"{n}\"\nfrom = \"10.0.{}.{}\"\nto = \"10.1.{0}.{1}\"\n\
+             service = \"tcp/{}\"\naction = \"track\"\n",
+            n / 256,
+            n % 256,
+            n + 1
+        )
+    };
+    let text: String = std::iter::once("version = 1\n".to_owned()).chain((0..200).map(rule)).collect();
+    let set = RuleSet::parse("f.toml", &text).expect("it is right");
+    let mut slots = MemorySlots::default();
+    let error = compile(&set, &[], 1, &mut slots).expect_err("it does not fit");
+    assert_eq!(slots.slot("another"), Some(1), "no slot is used up");
+    assert_eq!(
+        error,
+        CompileError::Cells { zones: 2, sources: 201, destinations: 201, services: 201, most: 2_097_152 }
+    );
+    assert!(
+        error.to_string().starts_with("the rules are too finely divided: 2 zones × 201 kinds of sources")
+    );
+}
+
+#[test]
+fn slots_and_interfaces_have_bounds() {
+    struct NoSlots;
+    impl Slots for NoSlots {
+        fn slot(&mut self, _: &str) -> Option<u32> {
+            None
+        }
+    }
+    let set = RuleSet::parse("f.toml", "version = 1\n[[rule]]\nname = \"a\"\naction = \"drop\"\n")
+        .expect("it is right");
+    let error = compile(&set, &[], 1, &mut NoSlots).expect_err("no slot is left");
+    assert_eq!(error, CompileError::Slots { rule: "a".into() });
+    let error = compile(&set, &[(64, "eth64")], 1, &mut MemorySlots::default()).expect_err("there are 64");
+    assert_eq!(error, CompileError::Interface { interface: "eth64".into(), slot: 64 });
+}
+
+fn parses_or_says_why(text: &str) {
+    match RuleSet::parse("f.toml", text) {
+        Ok(set) => {
+            let _ = compile(&set, &[], 1, &mut MemorySlots::default());
+        }
+        Err(found) => {
+            assert!(found.iter().any(|diagnostic| diagnostic.severity == Severity::Error));
+            assert!(!Report(&found).to_string().is_empty());
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn no_text_makes_it_panic(text in any::<String>()) {
+        parses_or_says_why(&text);
+    }
+
+    /// Files that are nearly right reach further than noise does.
+    #[test]
+    fn no_damaged_file_makes_it_panic(
+        file in prop::sample::select(&SHIPPED[..]),
+        at in any::<prop::sample::Index>(),
+        gone in 0_usize..40,
+        put in prop_oneof![
+            "[\\[\\]{}\"=,./:\\-_ \t\n0-9a-z\u{e9}]{0,12}",
+            prop::sample::select(VALUES.to_vec())
+                .prop_map(str::to_owned),
+        ],
+    ) {
+        let start = file.floor_char_boundary(at.index(file.len()));
+        let end = file.floor_char_boundary(start + gone).max(start);
+        parses_or_says_why(&format!("{}{put}{}", &file[..start], &file[end..]));
+    }
+}
