@@ -16,6 +16,8 @@ mod frame;
 mod maps;
 mod tables;
 
+use core::hint::black_box;
+
 use aya_ebpf::bindings::{TC_ACT_OK, TC_ACT_SHOT, xdp_action};
 use aya_ebpf::helpers::generated::{
     bpf_clone_redirect, bpf_ktime_get_coarse_ns, bpf_redirect, bpf_skb_pull_data, bpf_xdp_adjust_meta,
@@ -30,7 +32,7 @@ use callgate_shared::policy::{MAX_IFACES, Policy, ZONE_SELF, policy_flags};
 use callgate_shared::tap::{ALG_STALE, MARK, META_MAGIC, Meta, PULL};
 
 use crate::frame::{SkbFrame, XdpFrame};
-use crate::maps::{ACTIVE, HEARTBEAT, TAPS};
+use crate::maps::{ACTIVE, HEARTBEAT, PACKET, TAPS};
 use crate::tables::Kernel;
 
 // Constants that the loader sets. Their values here are ones no other constant has: LLVM merges equal constants,
@@ -147,6 +149,13 @@ fn active() -> Option<(Kernel, &'static Policy)> {
     (policy.generation != 0).then_some((kernel, policy))
 }
 
+/// This CPU's place for the packet being judged.
+#[inline(always)]
+fn parsed() -> Option<&'static mut Packet> {
+    // SAFETY: a value of a per-CPU map; no two programs that use it run on one CPU at a time.
+    PACKET.get_ptr_mut(0).map(|packet| unsafe { &mut *packet })
+}
+
 /// Before the first policy, only what keeps the link alive passes.
 #[inline(always)]
 fn not_judged<B: Bytes>(frame: &B, slot: u32) -> u32 {
@@ -160,11 +169,15 @@ fn not_judged<B: Bytes>(frame: &B, slot: u32) -> u32 {
 fn judged<B: Bytes>(kernel: &mut Kernel, policy: &Policy, frame: &B, slot: u32, zone: u8) -> Verdict {
     // SAFETY: a helper without arguments.
     let now = unsafe { bpf_ktime_get_coarse_ns() };
-    let (verdict, bytes) = match packet::parse(frame) {
-        Ok(packet) => {
-            let verdict = judge(kernel, policy, &packet, zone, now);
+    let Some(packet) = parsed() else {
+        return Verdict { reason: Reason::NoPolicy, inspect: 0, log: false, slot: 0 };
+    };
+    let (verdict, bytes) = match packet::parse_into(frame, packet) {
+        Ok(()) => {
+            let packet = black_box(packet);
+            let verdict = judge(kernel, policy, packet, zone, now);
             if verdict.log {
-                tables::log(slot, &packet, &verdict, now);
+                tables::log(slot, packet, &verdict, now);
             }
             (verdict, packet.length as u64)
         }
@@ -234,13 +247,15 @@ fn with_packet<R>(ctx: &TcContext, with: impl FnOnce(&Kernel, &FlowKey, &Packet)
     // SAFETY: as in `callgate_egress`.
     unsafe { bpf_skb_pull_data(ctx.skb.skb, PULL.min(ctx.len())) };
     let frame = SkbFrame { data: ctx.data(), end: ctx.data_end(), length: ctx.len() as usize };
-    let packet = packet::parse(&frame).ok()?;
+    let packet = parsed()?;
+    packet::parse_into(&frame, packet).ok()?;
+    let packet: &Packet = black_box(packet);
     let (key, _) = FlowKey::of(
         (packet.source, packet.source_port),
         (packet.destination, packet.destination_port),
         packet.protocol,
     );
-    Some(with(&Kernel { generation_slot: 0 }, &key, &packet))
+    Some(with(&Kernel { generation_slot: 0 }, &key, packet))
 }
 
 /// Holds the packet on the tap (`enforce`), or sends a copy there (`observe`).

@@ -10,7 +10,8 @@ use callgate_shared::counters::{Count, Event, RuleCount};
 use callgate_shared::flow::{Flow, FlowKey};
 use callgate_shared::judge::FragmentKey;
 use callgate_shared::limit::LimitKey;
-use callgate_shared::pinhole::{Pinhole, PinholeKey};
+use callgate_shared::packet::Packet;
+use callgate_shared::pinhole::{PORT_WORDS, Pinhole, PinholeKey};
 use callgate_shared::policy::{
     ACTION_CHUNKS, Chunk, MAX_IFACES, MAX_RULES, MAX_SLOTS, Policy, RuleEntry, SERVICE_CHUNKS,
 };
@@ -50,6 +51,9 @@ pub static DESTINATIONS6: ArrayOfMaps<LpmTrie<Addr, u32, PREFIXES>, 2> = ArrayOf
 pub static FLOWS: LruHashMap<FlowKey, Flow, 262_144> = LruHashMap::new();
 #[btf_map]
 pub static PINHOLES: HashMap<PinholeKey, Pinhole, 1_048_576, NO_PREALLOC> = HashMap::new();
+/// Ports at which any address has a pinhole: [`callgate_shared::pinhole::port_bit`].
+#[btf_map]
+pub static PINHOLE_PORTS: Array<u64, PORT_WORDS> = Array::new();
 #[btf_map]
 pub static LIMITS: LruHashMap<LimitKey, u64, 65_536> = LruHashMap::new();
 #[btf_map]
@@ -70,3 +74,8 @@ pub static EVENTS: RingBuf<Event, 262_144> = RingBuf::new();
 /// Theoretical arrival time of the event budget.
 #[btf_map]
 pub static EVENT_BUDGET: PerCpuArray<u64, 1> = PerCpuArray::new();
+
+/// The packet being judged. Not pinned. It lies in a map rather than on the stack so that the verifier forgets how
+/// the parser came by each field, and follows the judge once instead of once per way through the parser.
+#[btf_map]
+pub static PACKET: PerCpuArray<Packet, 1> = PerCpuArray::new();

@@ -11,7 +11,7 @@ use callgate_shared::flow::{Flow, FlowKey};
 use callgate_shared::judge::{FragmentKey, Tables, Verdict};
 use callgate_shared::limit::{self, Limit, LimitKey};
 use callgate_shared::packet::Packet;
-use callgate_shared::pinhole::{Pinhole, PinholeKey};
+use callgate_shared::pinhole::{Pinhole, PinholeKey, port_bit};
 use callgate_shared::policy::{CHUNK, Policy, RuleEntry};
 use callgate_shared::{Addr, Reason};
 
@@ -87,6 +87,12 @@ impl Tables for Kernel {
     fn insert_flow(&mut self, key: &FlowKey, flow: Flow) {
         // A full table evicts; any other failure means that the next packet is judged as a new flow again.
         let _ = FLOWS.insert(key, flow, BPF_ANY.into());
+    }
+
+    #[inline(always)]
+    fn may_be_open(&self, transport: u8, port: u16) -> bool {
+        let (word, bit) = port_bit(transport, port);
+        PINHOLE_PORTS.get(word).is_some_and(|bits| *bits & bit != 0)
     }
 
     #[inline(always)]

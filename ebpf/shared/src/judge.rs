@@ -38,6 +38,11 @@ pub trait Tables {
     fn flow(&self, key: &FlowKey) -> Option<&Flow>;
     /// Enters a flow, replacing one of the same key.
     fn insert_flow(&mut self, key: &FlowKey, flow: Flow);
+    /// Whether any address has a pinhole at this port: a cheap "no" that spares most packets the look-up.
+    fn may_be_open(&self, transport: u8, port: u16) -> bool {
+        let _ = (transport, port);
+        true
+    }
     /// A pinhole by its key.
     fn pinhole(&self, key: &PinholeKey) -> Option<&Pinhole>;
     /// [`policy::Inspect`] of a fragmented datagram whose first fragment was let by.
@@ -119,7 +124,12 @@ pub fn judge<T: Tables>(tables: &mut T, policy: &Policy, packet: &Packet, zone: 
 fn judge_whole<T: Tables>(tables: &mut T, policy: &Policy, packet: &Packet, zone: u8, now: u64) -> Verdict {
     let port = packet.destination_port;
     let to_media = packet.protocol == UDP && port >= policy.media_first && port <= policy.media_last;
-    if to_media && let Some(pinhole) = tables.pinhole(&pinhole_key(packet)) {
+    let may_be_open =
+        (packet.protocol == UDP || packet.protocol == TCP) && tables.may_be_open(packet.protocol, port);
+    if to_media
+        && may_be_open
+        && let Some(pinhole) = tables.pinhole(&pinhole_key(packet))
+    {
         let reason = through(tables, pinhole, packet, now);
         if reason == Reason::PassPinhole {
             tables.store(&pinhole.last_seen, now);
@@ -145,7 +155,8 @@ fn judge_whole<T: Tables>(tables: &mut T, policy: &Policy, packet: &Packet, zone
         tables.count(verdict.slot, packet.length as u64, true);
         return verdict;
     }
-    new_flow(tables, policy, packet, zone, now, &key, side, to_media)
+    let to = Destination { media: to_media, may_be_open };
+    new_flow(tables, policy, packet, zone, now, &key, side, to)
 }
 
 /// A packet of a known flow: its verdict, or `None` where the flow is over or must be judged again.
@@ -191,6 +202,15 @@ fn continues<T: Tables>(
     Some(Verdict { inspect: flow.inspect, slot: flow.slot, ..Verdict::of(Reason::PassFlow) })
 }
 
+/// What is known of the port a packet goes to.
+#[derive(Clone, Copy)]
+struct Destination {
+    /// It is a UDP port of the media range.
+    media: bool,
+    /// Some address has a pinhole at it.
+    may_be_open: bool,
+}
+
 /// A packet that belongs to no known flow: signalling pinholes, then the rules, then the zone's default.
 #[inline(always)]
 #[expect(clippy::too_many_arguments, reason = "one place calls it, with what it has already computed")]
@@ -202,7 +222,7 @@ fn new_flow<T: Tables>(
     now: u64,
     key: &FlowKey,
     side: Side,
-    to_media: bool,
+    to: Destination,
 ) -> Verdict {
     let mut flow = Flow {
         last_seen: AtomicU64::new(now),
@@ -230,8 +250,8 @@ fn new_flow<T: Tables>(
     }
 
     // H.245, T.120 and announced signalling ports: the pinhole admits the connection, the flow carries it.
-    if !to_media
-        && (packet.protocol == TCP || packet.protocol == UDP)
+    if !to.media
+        && to.may_be_open
         && let Some(pinhole) = tables.pinhole(&pinhole_key(packet))
         && through(tables, pinhole, packet, now) == Reason::PassPinhole
     {
@@ -250,7 +270,7 @@ fn new_flow<T: Tables>(
     let rule = match tables.rule(number) {
         Some(rule) if number != 0 => *rule,
         // Media nobody has announced never passes by a default: it would open the way back.
-        _ if to_media => return Verdict::of(Reason::NoPinhole),
+        _ if to.media => return Verdict::of(Reason::NoPinhole),
         _ => RuleEntry { action: policy.defaults[zone as usize % policy::MAX_ZONES], ..RuleEntry::default() },
     };
     let log = rule.flags & rule_flags::LOG != 0;
@@ -302,8 +322,9 @@ fn new_flow<T: Tables>(
     Verdict { reason: passed, inspect, log, slot }
 }
 
-/// The first matching rule's number, 0 where none matches.
-#[inline(always)]
+/// The first matching rule's number, 0 where none matches. Asked from four places: out of line, so that the
+/// kernel's program stays small and the verifier's work short.
+#[inline(never)]
 fn match_rules<T: Tables>(tables: &T, policy: &Policy, packet: &Packet, zone: u8) -> u16 {
     let source = tables.source_class(&packet.source);
     let destination = tables.destination_class(&packet.destination);

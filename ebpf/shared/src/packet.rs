@@ -161,9 +161,23 @@ mod ether_type {
 /// The reason under which the frame is to be dropped.
 #[inline(always)]
 pub fn parse<B: Bytes>(frame: &B) -> Result<Packet, Reason> {
+    let mut packet = Packet::default();
+    parse_into(frame, &mut packet)?;
+    Ok(packet)
+}
+
+/// [`parse`], into a place the caller has: every field is written.
+///
+/// # Errors
+/// As [`parse`]; the packet is then of no use.
+#[inline(always)]
+pub fn parse_into<B: Bytes>(frame: &B, packet: &mut Packet) -> Result<(), Reason> {
+    *packet = Packet::default();
     let ethernet = frame.view(0, ETHERNET).ok_or(Reason::Truncated)?;
-    let link_local = is_link_local(&ethernet);
-    let (mut ether_type, mut at, mut vlan) = (ethernet.be16(12), ETHERNET, 0);
+    if is_link_local(&ethernet) {
+        return Ok(());
+    }
+    let (mut ether_type, mut at) = (ethernet.be16(12), ETHERNET);
     for depth in 0..=MAX_VLAN_TAGS {
         if ether_type != ether_type::VLAN && ether_type != ether_type::QINQ {
             break;
@@ -173,19 +187,18 @@ pub fn parse<B: Bytes>(frame: &B) -> Result<Packet, Reason> {
         }
         let tag = frame.view(at, VLAN_TAG).ok_or(Reason::Truncated)?;
         if depth == 0 {
-            vlan = tag.be16(0) & 0x0fff;
+            packet.vlan = tag.be16(0) & 0x0fff;
         }
         ether_type = tag.be16(2);
         at += VLAN_TAG;
     }
-    match ether_type {
-        ether_type::IPV4 => ipv4(frame, at, vlan),
-        ether_type::IPV6 => ipv6(frame, at, vlan),
-        ether_type::ARP => Ok(Packet { vlan, ..Packet::default() }),
-        // IP never comes this way: a stack delivers it, whatever station it was sent to.
-        _ if link_local => Ok(Packet { vlan, ..Packet::default() }),
-        _ => Err(Reason::EtherType),
-    }
+    let (at, length) = match ether_type {
+        ether_type::IPV4 => ipv4(frame, at, packet)?,
+        ether_type::IPV6 => ipv6(frame, at, packet)?,
+        ether_type::ARP => return Ok(()),
+        _ => return Err(Reason::EtherType),
+    };
+    transport(frame, packet, at, length)
 }
 
 /// Frames to 01:80:c2:00:00:0x (IEEE 802.1Q table 8-1: never forwarded) and Cisco's 01:00:0c:cc:cc:cc/cd.
@@ -196,7 +209,7 @@ fn is_link_local<V: View>(ethernet: &V) -> bool {
         || (high == u32::from_ne_bytes([0x01, 0x00, 0x0c, 0xcc]) && low & 0xfffe == 0xcccc)
 }
 
-/// The IPv4 header (RFC 791 section 3.1).
+/// The IPv4 header (RFC 791 section 3.1); where the transport header begins, and how much of the packet is left.
 ///
 /// ```text
 ///  0        4        8                 16
@@ -207,7 +220,7 @@ fn is_link_local<V: View>(ethernet: &V) -> bool {
 ///  |           destination              |
 /// ```
 #[inline(always)]
-fn ipv4<B: Bytes>(frame: &B, at: usize, vlan: u16) -> Result<Packet, Reason> {
+fn ipv4<B: Bytes>(frame: &B, at: usize, packet: &mut Packet) -> Result<(usize, usize), Reason> {
     let header = frame.view(at, 20).ok_or(Reason::Truncated)?;
     let header_length = usize::from(header.u8(0) & 0x0f) * 4;
     let total = usize::from(header.be16(2));
@@ -223,27 +236,22 @@ fn ipv4<B: Bytes>(frame: &B, at: usize, vlan: u16) -> Result<Packet, Reason> {
         (0, _) => Fragment::First,
         _ => Fragment::Later,
     };
-    let mut packet = Packet {
-        kind: Kind::Ip,
-        fragment,
-        protocol: header.u8(9),
-        hop_limit: header.u8(8),
-        traffic_class: header.u8(1),
-        source: Addr::from_v4_word(header.word(12)),
-        destination: Addr::from_v4_word(header.word(16)),
-        vlan,
-        length: total as u32,
-        identification: u32::from(header.be16(4)),
-        network_at: at as u16,
-        ..Packet::default()
-    };
-    transport(frame, &mut packet, at + header_length, total - header_length)?;
-    Ok(packet)
+    packet.kind = Kind::Ip;
+    packet.fragment = fragment;
+    packet.protocol = header.u8(9);
+    packet.hop_limit = header.u8(8);
+    packet.traffic_class = header.u8(1);
+    packet.source = Addr::from_v4_word(header.word(12));
+    packet.destination = Addr::from_v4_word(header.word(16));
+    packet.length = total as u32;
+    packet.identification = u32::from(header.be16(4));
+    packet.network_at = at as u16;
+    Ok((at + header_length, total - header_length))
 }
 
-/// The IPv6 header (RFC 8200 section 3) and its extension headers (section 4).
+/// The IPv6 header (RFC 8200 section 3) and its extension headers (section 4), likewise.
 #[inline(always)]
-fn ipv6<B: Bytes>(frame: &B, at: usize, vlan: u16) -> Result<Packet, Reason> {
+fn ipv6<B: Bytes>(frame: &B, at: usize, packet: &mut Packet) -> Result<(usize, usize), Reason> {
     let header = frame.view(at, 40).ok_or(Reason::Truncated)?;
     if header.u8(0) >> 4 != 6 {
         return Err(Reason::BadIpv6);
@@ -258,17 +266,13 @@ fn ipv6<B: Bytes>(frame: &B, at: usize, vlan: u16) -> Result<Packet, Reason> {
     if source.is_v4() || destination.is_v4() {
         return Err(Reason::MappedAddress);
     }
-    let mut packet = Packet {
-        kind: Kind::Ip,
-        hop_limit: header.u8(7),
-        traffic_class: (header.be16(0) >> 4) as u8,
-        source,
-        destination,
-        vlan,
-        length: 40 + payload as u32,
-        network_at: at as u16,
-        ..Packet::default()
-    };
+    packet.kind = Kind::Ip;
+    packet.hop_limit = header.u8(7);
+    packet.traffic_class = (header.be16(0) >> 4) as u8;
+    packet.source = source;
+    packet.destination = destination;
+    packet.length = 40 + payload as u32;
+    packet.network_at = at as u16;
     let mut next = header.u8(6);
     let mut offset = at + 40;
     for count in 0..=MAX_EXTENSIONS {
@@ -303,8 +307,7 @@ fn ipv6<B: Bytes>(frame: &B, at: usize, vlan: u16) -> Result<Packet, Reason> {
     }
     packet.protocol = next;
     // `offset <= end` was just checked; saying it once more bounds the value for the verifier.
-    transport(frame, &mut packet, offset, end.saturating_sub(offset))?;
-    Ok(packet)
+    Ok((offset, end.saturating_sub(offset)))
 }
 
 /// The transport header at `at`, with `length` bytes of the packet left.

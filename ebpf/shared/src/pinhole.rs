@@ -120,6 +120,16 @@ impl Kind {
     }
 }
 
+/// Words of the map of ports with pinholes: a bit per UDP port, then a bit per TCP port.
+pub const PORT_WORDS: usize = 2 * 65_536 / 64;
+
+/// The word and the bit of a port in that map.
+#[inline(always)]
+pub const fn port_bit(transport: u8, port: u16) -> (u32, u64) {
+    let base = if transport == crate::flow::TCP { PORT_WORDS as u32 / 2 } else { 0 };
+    (base + port as u32 / 64, 1 << (port % 64))
+}
+
 const _: () = assert!(size_of::<PinholeKey>() == 20);
 const _: () = assert!(size_of::<Sender>() == 20);
 const _: () = assert!(size_of::<Pinhole>() == 136);

@@ -147,6 +147,11 @@ impl Firewall {
             count: u32::try_from(rules.rules().len()).unwrap_or(u32::MAX),
             warnings: warnings.map(|warning| warning.to_string()).collect(),
         };
+        if rules.settings().xdp != self.rules.settings().xdp {
+            reply
+                .warnings
+                .push("`xdp` has changed: it takes effect when the daemon is started again".to_owned());
+        }
         // The rules are in force by now; an interface that could not be attached is said aloud, not undone.
         if let Err(error) = synced {
             warn!(error = format!("{error:#}"), "an interface is not attached");
@@ -255,6 +260,14 @@ impl Firewall {
     pub fn heartbeat(&mut self) {
         if let Err(error) = self.kernel.heartbeat(now()) {
             error!(%error, "no heartbeat");
+        }
+    }
+
+    /// The daemon is about to stop: from now on the kernel half follows `on_alg_down`, without waiting for the
+    /// heartbeat to grow stale.
+    pub fn rest(&mut self) {
+        if let Err(error) = self.kernel.heartbeat(Time::default()) {
+            warn!(%error, "cannot take the heartbeat back");
         }
     }
 

@@ -1,6 +1,7 @@
 //! `callgated`: attaches the kernel half, runs the ALG, serves the control socket.
 
 use std::cell::RefCell;
+use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::rc::Rc;
@@ -118,6 +119,7 @@ async fn run(options: Options) -> Result<()> {
 
     server.abort();
     let _ = server.await;
+    firewall.borrow_mut().rest();
     if options.detach {
         Kernel::remove(&options.pin_dir).context("cannot take the packet filter down")?;
         info!("stopped; the packet filter is down");
@@ -221,7 +223,9 @@ async fn log_events(firewall: Rc<RefCell<Firewall>>) {
 
 fn start_log(format: LogFormat) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    let log =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colour);
     match format {
         LogFormat::Text => log.init(),
         LogFormat::Json => log.json().init(),

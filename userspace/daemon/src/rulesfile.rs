@@ -18,7 +18,7 @@ pub enum RulesError {
         source: std::io::Error,
     },
     /// What it says is wrong.
-    #[error("{file} has {} error(s)", .diagnostics.iter().filter(|one| one.severity == Severity::Error).count())]
+    #[error("{file} is not a valid rules file: {}", first(.diagnostics))]
     Invalid {
         /// The file.
         file: String,
@@ -51,7 +51,19 @@ impl RulesError {
     }
 }
 
-/// Reads and checks a rules file; `interfaces` (name, zone) are put into its zones.
+/// The first error, and how many more there are.
+fn first(diagnostics: &[Diagnostic]) -> String {
+    let mut errors = diagnostics.iter().filter(|one| one.severity == Severity::Error);
+    let Some(first) = errors.next() else { return "no error is named".to_owned() };
+    let place = first.position;
+    let text = format!("line {}, column {}: {}", place.line, place.column, first.message);
+    match errors.count() {
+        0 => text,
+        more => format!("{text} (and {more} more)"),
+    }
+}
+
+/// Reads and checks a rules file.
 ///
 /// # Errors
 /// [`RulesError::Read`] and [`RulesError::Invalid`].

@@ -337,6 +337,8 @@ fn sources_that_cannot_send_are_dropped() {
     for source in [v4([1, 0, 0, 1]), v4([126, 0, 0, 1]), v4([128, 0, 0, 1]), v4([223, 255, 255, 255])] {
         assert_eq!(small.reason(&from(source)), Reason::PassRule, "{source:?}");
     }
+    let odd = Packet { destination: far, ..from(Addr([0, 0, 2_u32.to_be(), 1_u32.to_be()])) };
+    assert_eq!(small.reason(&odd), Reason::PassRule, "neither unspecified nor loopback");
     let own = from(v4([127, 0, 0, 1]));
     assert_eq!(small.judge_from(ZONE_SELF, &own).reason, Reason::PassRule, "a machine may speak to itself");
 }
@@ -498,6 +500,7 @@ fn answers_to_what_a_rule_tracks_come_back() {
 
     assert_eq!(small.reason(&sent(UDP, WEB)), Reason::PassRule);
     assert_eq!(small.reason(&reversed(&sent(UDP, WEB))), Reason::Default, "`pass` remembers nothing");
+    assert_eq!(small.packets(2), (1, 0));
 }
 
 #[test]
@@ -585,11 +588,24 @@ fn a_flow_is_forgotten_after_the_silence_of_its_state() {
 }
 
 #[test]
+fn packets_of_either_side_keep_a_flow_alive() {
+    let mut small = Small::new(&[((UDP, WEB), rule(1, Action::Track))]);
+    assert_eq!(small.reason(&sent(UDP, WEB)), Reason::PassRule);
+    for _ in 0..5 {
+        for packet in [reversed(&sent(UDP, WEB)), sent(UDP, WEB)] {
+            small.now += 25 * SECOND;
+            assert_eq!(small.reason(&packet), Reason::PassFlow);
+        }
+    }
+}
+
+#[test]
 fn a_connection_goes_through_its_states() {
     let mut small = Small::new(&[((TCP, WEB), rule(1, Action::Track))]);
     let back = |flags| Packet { tcp_flags: flags, ..reversed(&segment(WEB, 0)) };
     let steps = [
         (segment(WEB, tcp::SYN), state::SYN),
+        (back(SYN_ACK), state::SYN | state::REPLIED),
         (back(SYN_ACK), state::SYN | state::REPLIED),
         (segment(WEB, tcp::ACK), state::SYN | state::REPLIED | state::ESTABLISHED),
         (segment(WEB, FIN_ACK), state::SYN | state::REPLIED | state::ESTABLISHED | state::FIN_ORIGINATOR),
@@ -714,6 +730,10 @@ fn signalling_is_read_whoever_speaks_first() {
     assert_eq!((answer.reason, answer.inspect), (Reason::PassFlow, Inspect::Sip as u8));
     small.reload(&[((UDP, A_PORT), rule(1, Action::Track)), ((UDP, SIP), inspect(2, Inspect::Sip))]);
     assert_eq!(small.reason(&invite), Reason::PassFlow);
+    let web = reversed(&sent(UDP, WEB));
+    small.reload(&[((UDP, A_PORT), rule(1, Action::Track)), ((UDP, WEB), rule(3, Action::Track))]);
+    assert_eq!(small.judge_from(CLOSED, &web).slot, 1, "a rule that reads nothing takes nothing over");
+    small.reload(&[((UDP, SIP), inspect(2, Inspect::Sip))]);
     let by_default = small.judge_from(TRACKED, &Packet { destination_port: A_PORT + 1, ..invite });
     assert_eq!((by_default.reason, by_default.inspect), (Reason::PassDefault, Inspect::Sip as u8));
 }
@@ -759,6 +779,19 @@ fn packets_of_a_flow_are_limited_but_not_its_answers() {
         assert_eq!(small.reason(&reversed(&request)), Reason::PassFlow);
     }
     assert_eq!(small.packets(1), (8, 2));
+}
+
+/// Between equal ports the answer matches the rule as the question does.
+#[test]
+fn answers_between_equal_ports_are_not_charged() {
+    let mut small =
+        Small::new(&[((UDP, SIP), limited(rule(1, Action::Track), Unit::Packets, Scope::Rule, 2))]);
+    let request = Packet { source_port: SIP, ..sent(UDP, SIP) };
+    assert_eq!(small.reason(&request), Reason::PassRule);
+    for _ in 0..5 {
+        assert_eq!(small.reason(&reversed(&request)), Reason::PassFlow);
+    }
+    assert_eq!([(); 2].map(|()| small.reason(&request)), [Reason::PassFlow, Reason::Limit]);
 }
 
 #[test]

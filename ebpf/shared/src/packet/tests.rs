@@ -340,7 +340,7 @@ fn ipv4_fragments_are_told_apart() {
     let first = fragment(0x2000, &udp(b"eightmor")).expect("a packet");
     assert_eq!((first.fragment, first.destination_port), (Fragment::First, 16_400));
     assert_eq!(first.identification, 0x1234);
-    for field in [0x2001, 0x0001, 0x1fff, 0x3fff] {
+    for field in [0x2001, 0x0001, 0x1000, 0x1fff, 0x3fff] {
         let later = fragment(field, &udp(b"eightmor")).expect("a packet");
         assert_eq!(later.fragment, Fragment::Later, "{field:#x}");
         assert_eq!((later.source_port, later.destination_port), (0, 0), "a later fragment has no ports");

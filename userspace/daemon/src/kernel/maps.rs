@@ -12,7 +12,7 @@ use callgate_rules::{Compiled, Slots};
 use callgate_shared::counters::{Count, Event, RuleCount};
 use callgate_shared::flow::FlowKey;
 use callgate_shared::judge::FragmentKey;
-use callgate_shared::pinhole::{MAX_SENDERS, PinholeKey, Sender};
+use callgate_shared::pinhole::{MAX_SENDERS, PinholeKey, Sender, port_bit};
 use callgate_shared::policy::{
     ACTION_CHUNKS, CHUNK, Chunk, Inspect, MAX_IFACES, MAX_RULES, MAX_SLOTS, Policy, RuleEntry, SERVICE_CHUNKS,
 };
@@ -49,6 +49,7 @@ pub(super) const MAPS: &[MapLayout] = &[
     layout::<u32, u32>("DESTINATIONS6"),
     layout::<FlowKey, FlowValue>("FLOWS"),
     layout::<PinholeKey, PinholeValue>("PINHOLES"),
+    layout::<u32, u64>("PINHOLE_PORTS"),
     layout::<callgate_shared::limit::LimitKey, u64>("LIMITS"),
     layout::<FragmentKey, u32>("FRAGMENTS"),
     layout::<u32, Count>("COUNTERS"),
@@ -86,6 +87,9 @@ pub(super) struct Maps {
     flows: HashMap<MapData, Raw<FlowKey>, Raw<FlowValue>>,
     fragments: HashMap<MapData, Raw<FragmentKey>, u32>,
     pinholes: HashMap<MapData, Raw<PinholeKey>, Raw<PinholeValue>>,
+    pinhole_ports: Array<MapData, u64>,
+    /// Pinholes by transport and port: what the map above says in one bit.
+    ports_in_use: StdHashMap<(u8, u16), u32>,
     counters: PerCpuArray<MapData, Raw<Count>>,
     rule_counters: PerCpuArray<MapData, Raw<RuleCount>>,
     rule_slots: HashMap<MapData, u64, u32>,
@@ -102,6 +106,12 @@ macro_rules! open {
 
 impl Maps {
     pub(super) fn open(directory: &Path) -> Result<Self, Error> {
+        let pinholes: HashMap<MapData, Raw<PinholeKey>, Raw<PinholeValue>> =
+            open!(directory, "PINHOLES", HashMap);
+        let mut ports_in_use = StdHashMap::new();
+        for key in pinholes.keys().flatten() {
+            *ports_in_use.entry((key.0.transport, key.0.port)).or_default() += 1;
+        }
         Ok(Self {
             active: open!(directory, "ACTIVE", Array),
             heartbeat: open!(directory, "HEARTBEAT", Array),
@@ -116,7 +126,9 @@ impl Maps {
             destinations6: open!(directory, "DESTINATIONS6", ArrayOfMaps),
             flows: open!(directory, "FLOWS", LruHashMap),
             fragments: open!(directory, "FRAGMENTS", LruHashMap),
-            pinholes: open!(directory, "PINHOLES", HashMap),
+            pinholes,
+            pinhole_ports: open!(directory, "PINHOLE_PORTS", Array),
+            ports_in_use,
             counters: open!(directory, "COUNTERS", PerCpuArray),
             rule_counters: open!(directory, "RULE_COUNTERS", PerCpuArray),
             rule_slots: open!(directory, "RULE_SLOTS", HashMap),
@@ -125,6 +137,23 @@ impl Maps {
 
     pub(super) fn set_tap(&mut self, slot: u32, tap: Tap) -> Result<(), Error> {
         self.taps.set(slot, Raw(tap), 0).map_err(|source| Error::Map { name: "TAPS", source })
+    }
+}
+
+impl Maps {
+    /// One more, or one less, pinhole at a port.
+    fn count_port(&mut self, key: &PinholeKey, more: bool) -> Result<(), Error> {
+        let error = |source| Error::Map { name: "PINHOLE_PORTS", source };
+        let count = self.ports_in_use.entry((key.transport, key.port)).or_default();
+        *count = if more { *count + 1 } else { count.saturating_sub(1) };
+        let used = *count > 0;
+        if !used {
+            self.ports_in_use.remove(&(key.transport, key.port));
+        }
+        let (word, bit) = port_bit(key.transport, key.port);
+        let bits = self.pinhole_ports.get(&word, 0).map_err(error)?;
+        let wanted = if used { bits | bit } else { bits & !bit };
+        if wanted == bits { Ok(()) } else { self.pinhole_ports.set(word, wanted, 0).map_err(error) }
     }
 }
 
@@ -188,10 +217,11 @@ impl Kernel {
     /// [`Error::Map`], for instance when the table is full.
     pub fn open_pinhole(&mut self, spec: &PinholeSpec, now: Time, life: Duration) -> Result<(), Error> {
         let key = pinhole_key(spec);
-        let mut value = match self.maps.pinholes.get(&Raw(key), 0) {
-            Ok(open) => open.0,
-            Err(_) => PinholeValue { last_seen: now.0, ..PinholeValue::default() },
-        };
+        let known = self.maps.pinholes.get(&Raw(key), 0).ok();
+        if known.is_none() {
+            self.maps.count_port(&key, true)?;
+        }
+        let mut value = known.map_or(PinholeValue::default(), |open| open.0);
         value.last_seen = value.last_seen.max(now.0);
         value.expires = (now + life).0;
         value.idle = u64::try_from(spec.idle.as_nanos()).unwrap_or(u64::MAX);
@@ -203,10 +233,11 @@ impl Kernel {
         value.kind = spec.kind as u8;
         value.inspect = inspect_of(spec) as u8;
         value.slot = spec.slot;
-        self.maps
-            .pinholes
-            .insert(Raw(key), Raw(value), 0)
-            .map_err(|source| Error::Map { name: "PINHOLES", source })
+        let inserted = self.maps.pinholes.insert(Raw(key), Raw(value), 0);
+        if inserted.is_err() && known.is_none() {
+            self.maps.count_port(&key, false)?;
+        }
+        inserted.map_err(|source| Error::Map { name: "PINHOLES", source })
     }
 
     /// Closes a pinhole; one that is not open is no error.
@@ -220,8 +251,9 @@ impl Kernel {
     ) -> Result<(), Error> {
         let key = PinholeKey { to: to.ip().into(), port: to.port(), transport: transport.number(), pad: 0 };
         match self.maps.pinholes.remove(&Raw(key)) {
-            Err(source) if !is_absent(&source) => Err(Error::Map { name: "PINHOLES", source }),
-            _ => Ok(()),
+            Ok(()) => self.maps.count_port(&key, false),
+            Err(source) if is_absent(&source) => Ok(()),
+            Err(source) => Err(Error::Map { name: "PINHOLES", source }),
         }
     }
 
