@@ -182,13 +182,16 @@ fn continues<T: Tables>(
         return None;
     }
     // Judged under other rules: asked again, without charging a limit for a conversation that is known.
-    if generation != policy.generation
-        && flow.flags & flags::BY_PINHOLE == 0
-        && !still_permitted(tables, policy, packet, flow, by_originator)
-    {
-        return None;
+    let mut judged_by = policy.generation;
+    if generation != policy.generation && flow.flags & flags::BY_PINHOLE == 0 {
+        match still_permitted(tables, policy, packet, flow, by_originator) {
+            Permission::AsItIs => {}
+            // The rules are asked in the originator's direction: until it speaks, the flow stays what it was.
+            Permission::Otherwise if !by_originator => judged_by = generation,
+            Permission::Otherwise | Permission::Refused => return None,
+        }
     }
-    let new = Standing { generation: policy.generation, state: next_state(packet, old, by_originator) };
+    let new = Standing { generation: judged_by, state: next_state(packet, old, by_originator) };
     if new.pack() != word {
         tables.store(&flow.standing, new.pack());
     }
@@ -252,6 +255,7 @@ fn new_flow<T: Tables>(
     // H.245, T.120 and announced signalling ports: the pinhole admits the connection, the flow carries it.
     if !to.media
         && to.may_be_open
+        && !cannot_begin(packet)
         && let Some(pinhole) = tables.pinhole(&pinhole_key(packet))
         && through(tables, pinhole, packet, now) == Reason::PassPinhole
     {
@@ -294,11 +298,7 @@ fn new_flow<T: Tables>(
         tables.count(rule.slot, bytes, true);
         return verdict(passed);
     }
-    // A reset or the second half of a handshake cannot begin a connection, whatever the rules permit.
-    if packet.protocol == TCP
-        && (packet.tcp_flags & tcp::RST != 0
-            || packet.tcp_flags & (tcp::SYN | tcp::ACK) == tcp::SYN | tcp::ACK)
-    {
+    if cannot_begin(packet) {
         tables.count(rule.slot, bytes, false);
         return verdict(Reason::NoConnection);
     }
@@ -357,7 +357,17 @@ fn inspected_in_reverse<T: Tables>(tables: &T, policy: &Policy, packet: &Packet)
     }
 }
 
-/// Whether the rules in force permit a flow as it is: not refused, and nothing new to be read in it.
+/// What the rules in force say of a flow that others have admitted.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Permission {
+    /// It may go on.
+    AsItIs,
+    /// It may go on, but now its signalling is to be read.
+    Otherwise,
+    /// It is over.
+    Refused,
+}
+
 #[inline(always)]
 fn still_permitted<T: Tables>(
     tables: &T,
@@ -365,14 +375,19 @@ fn still_permitted<T: Tables>(
     packet: &Packet,
     flow: &Flow,
     by_originator: bool,
-) -> bool {
+) -> Permission {
     let asked = if by_originator { *packet } else { reversed(packet) };
     let number = match_rules(tables, policy, &asked, flow.zone);
-    match tables.rule(number) {
-        Some(rule) if number != 0 => {
-            rule.action != Action::Drop as u8 && (rule.inspect == 0 || rule.inspect == flow.inspect)
-        }
-        _ => policy.defaults[flow.zone as usize % policy::MAX_ZONES] != Action::Drop as u8,
+    let (action, inspect) = match tables.rule(number) {
+        Some(rule) if number != 0 => (rule.action, rule.inspect),
+        _ => (policy.defaults[flow.zone as usize % policy::MAX_ZONES], 0),
+    };
+    if action == Action::Drop as u8 {
+        Permission::Refused
+    } else if inspect != 0 && inspect != flow.inspect {
+        Permission::Otherwise
+    } else {
+        Permission::AsItIs
     }
 }
 
@@ -543,10 +558,20 @@ fn starts_flow(packet: &Packet) -> bool {
     }
 }
 
+/// A reset or the second half of a handshake cannot begin a connection, whatever permits it.
+#[inline(always)]
+fn cannot_begin(packet: &Packet) -> bool {
+    packet.protocol == TCP
+        && (packet.tcp_flags & tcp::RST != 0
+            || packet.tcp_flags & (tcp::SYN | tcp::ACK) == tcp::SYN | tcp::ACK)
+}
+
 #[inline(always)]
 fn first_state(packet: &Packet) -> u32 {
     match packet.protocol {
         TCP if packet.tcp_flags & tcp::SYN != 0 => state::SYN,
+        // The end of a connection nobody knows: not to be kept as long as one that lives.
+        TCP if packet.tcp_flags & tcp::FIN != 0 => state::REPLIED | state::FIN_ORIGINATOR,
         // Picked up in mid-stream.
         TCP => state::ESTABLISHED | state::REPLIED,
         _ => 0,

@@ -174,9 +174,7 @@ pub fn parse<B: Bytes>(frame: &B) -> Result<Packet, Reason> {
 pub fn parse_into<B: Bytes>(frame: &B, packet: &mut Packet) -> Result<(), Reason> {
     *packet = Packet::default();
     let ethernet = frame.view(0, ETHERNET).ok_or(Reason::Truncated)?;
-    if is_link_local(&ethernet) {
-        return Ok(());
-    }
+    let link_local = is_link_local(&ethernet);
     let (mut ether_type, mut at) = (ethernet.be16(12), ETHERNET);
     for depth in 0..=MAX_VLAN_TAGS {
         if ether_type != ether_type::VLAN && ether_type != ether_type::QINQ {
@@ -196,6 +194,8 @@ pub fn parse_into<B: Bytes>(frame: &B, packet: &mut Packet) -> Result<(), Reason
         ether_type::IPV4 => ipv4(frame, at, packet)?,
         ether_type::IPV6 => ipv6(frame, at, packet)?,
         ether_type::ARP => return Ok(()),
+        // IP never comes this way: a stack delivers it, whatever station it was sent to.
+        _ if link_local => return Ok(()),
         _ => return Err(Reason::EtherType),
     };
     transport(frame, packet, at, length)

@@ -105,6 +105,7 @@ impl Firewall {
         firewall.reopen(now);
         let Self { interfaces, kernel, rules, .. } = &mut firewall;
         interfaces.sync(kernel, &named, rules.settings().xdp)?;
+        firewall.heartbeat();
         Ok(firewall)
     }
 

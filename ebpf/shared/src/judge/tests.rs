@@ -465,6 +465,13 @@ fn a_pinhole_for_a_connection_starts_a_flow_that_is_read() {
     let syn = segment(30_001, tcp::SYN);
     small.open(&syn, &[(v4(A), 0)], Inspect::H245);
     assert_eq!(small.reason(&Packet { source: v4([192, 0, 2, 2]), ..syn }), Reason::Default);
+    for flags in [SYN_ACK, tcp::RST] {
+        assert_eq!(
+            small.reason(&Packet { tcp_flags: flags, ..syn }),
+            Reason::Default,
+            "{flags:#x} begins nothing"
+        );
+    }
     let verdict = small.judge_from(CLOSED, &syn);
     assert_eq!(
         (verdict.reason, verdict.inspect, verdict.slot),
@@ -653,6 +660,13 @@ fn a_connection_is_picked_up_in_mid_stream() {
 }
 
 #[test]
+fn the_end_of_an_unknown_connection_is_not_kept_like_one_that_lives() {
+    let mut small = Small::new(&[((TCP, WEB), rule(1, Action::Track))]);
+    assert_eq!(small.reason(&segment(WEB, tcp::FIN | tcp::ACK)), Reason::PassRule);
+    assert_eq!(small.state() & state::ESTABLISHED, 0);
+}
+
+#[test]
 fn an_echo_brings_back_its_reply() {
     let mut small = Small::new(&[((ICMP, 8), rule(1, Action::Track))]);
     let reply = |identifier| Packet { icmp_type: 0, ..reversed(&icmp(8, identifier)) };
@@ -711,6 +725,8 @@ fn a_flow_that_is_to_be_read_from_now_on_is_judged_anew() {
     let mut small = Small::new(&[((UDP, SIP), rule(1, Action::Track))]);
     assert_eq!(small.judge_from(CLOSED, &sent(UDP, SIP)).inspect, 0);
     small.reload(&[((UDP, SIP), inspect(1, Inspect::Sip))]);
+    let early = small.judge_from(CLOSED, &reversed(&sent(UDP, SIP)));
+    assert_eq!((early.reason, early.inspect), (Reason::PassFlow, 0), "the responder waits for nobody");
     let verdict = small.judge_from(CLOSED, &sent(UDP, SIP));
     assert_eq!((verdict.reason, verdict.inspect), (Reason::PassRule, Inspect::Sip as u8));
     assert_eq!(small.judge_from(CLOSED, &reversed(&sent(UDP, SIP))).inspect, Inspect::Sip as u8);
