@@ -129,6 +129,7 @@ fn judge_whole<T: Tables>(tables: &mut T, policy: &Policy, packet: &Packet, zone
     if to_media
         && may_be_open
         && let Some(pinhole) = tables.pinhole(&pinhole_key(packet))
+        && pinhole.inspect == 0
     {
         let reason = through(tables, pinhole, packet, now);
         if reason == Reason::PassPinhole {
@@ -252,9 +253,8 @@ fn new_flow<T: Tables>(
         }
     }
 
-    // H.245, T.120 and announced signalling ports: the pinhole admits the connection, the flow carries it.
-    if !to.media
-        && to.may_be_open
+    // H.245, T.120, TFTP and announced signalling ports: the pinhole admits the first packet, the flow the rest.
+    if to.may_be_open
         && !cannot_begin(packet)
         && let Some(pinhole) = tables.pinhole(&pinhole_key(packet))
         && through(tables, pinhole, packet, now) == Reason::PassPinhole

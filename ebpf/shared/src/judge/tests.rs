@@ -460,6 +460,20 @@ fn media_nobody_has_announced_never_passes_by_a_default() {
 }
 
 #[test]
+fn a_pinhole_whose_stream_is_read_starts_a_flow_at_a_media_port_too() {
+    let mut small = Small::new(&[]);
+    let data = sent(UDP, MEDIA);
+    small.open(&data, &[(v4(A), 0)], Inspect::Tftp);
+    let verdict = small.judge_from(CLOSED, &data);
+    assert_eq!((verdict.reason, verdict.inspect), (Reason::PassPinhole, Inspect::Tftp as u8));
+    small.pinholes.clear();
+    let verdict = small.judge_from(CLOSED, &data);
+    assert_eq!((verdict.reason, verdict.inspect), (Reason::PassFlow, Inspect::Tftp as u8));
+    let other = Packet { source_port: data.source_port + 1, ..data };
+    assert_eq!(small.reason(&other), Reason::NoPinhole, "the transfer is locked to its first sender");
+}
+
+#[test]
 fn a_pinhole_for_a_connection_starts_a_flow_that_is_read() {
     let mut small = Small::new(&[]);
     let syn = segment(30_001, tcp::SYN);

@@ -414,6 +414,7 @@ fn inspect_of(spec: &PinholeSpec) -> Inspect {
         Kind::H245 => Inspect::H245,
         Kind::H225 => Inspect::H225,
         Kind::Ras => Inspect::Ras,
+        Kind::Tftp => Inspect::Tftp,
         _ => Inspect::None,
     }
 }
