@@ -50,12 +50,16 @@ impl Call {
         let Self { caller, callee, mut signalling } = self;
         rtp::mute_both(&caller, &callee);
         signalling.release()?;
-        let (caller, callee) = (caller.finish()?, callee.finish()?);
-        Ok(Outcome { forth: Path::of(&caller, &callee), back: Path::of(&callee, &caller), caller, callee })
+        Ok(Outcome::of(caller.finish()?, callee.finish()?))
     }
 }
 
 impl Outcome {
+    /// Compares what each end sent with what the other saw.
+    pub fn of(caller: Tally, callee: Tally) -> Self {
+        Self { forth: Path::of(&caller, &callee), back: Path::of(&callee, &caller), caller, callee }
+    }
+
     /// Whether every RTP and RTCP packet arrived, both ways.
     pub fn is_whole(&self) -> bool {
         self.forth.is_whole() && self.back.is_whole()

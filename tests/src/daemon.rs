@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use std::{env, thread};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
-use callgate_api::{CallRow, CounterRow, Page, PinholeRow, Rules, Status};
+use callgate_api::{CallRow, CounterRow, EventPage, EventRow, Page, PhoneRow, PinholeRow, Rules, Status};
 use serde::de::DeserializeOwned;
 
 use crate::lab::Lab;
@@ -126,7 +126,7 @@ impl Firewall {
     /// # Errors
     /// When fwctl fails or its JSON is not the contract's.
     pub fn status(&self) -> Result<Status> {
-        self.json("status")
+        self.json(&["status"])
     }
 
     /// `fwctl calls`.
@@ -134,7 +134,7 @@ impl Firewall {
     /// # Errors
     /// As [`Self::status`].
     pub fn calls(&self) -> Result<Vec<CallRow>> {
-        Ok(self.json::<Page<CallRow>>("calls")?.rows)
+        Ok(self.json::<Page<CallRow>>(&["calls"])?.rows)
     }
 
     /// `fwctl pinholes`.
@@ -142,7 +142,7 @@ impl Firewall {
     /// # Errors
     /// As [`Self::status`].
     pub fn pinholes(&self) -> Result<Vec<PinholeRow>> {
-        Ok(self.json::<Page<PinholeRow>>("pinholes")?.rows)
+        Ok(self.json::<Page<PinholeRow>>(&["pinholes"])?.rows)
     }
 
     /// `fwctl rules`.
@@ -150,7 +150,7 @@ impl Firewall {
     /// # Errors
     /// As [`Self::status`].
     pub fn rules(&self) -> Result<Rules> {
-        self.json("rules")
+        self.json(&["rules"])
     }
 
     /// `fwctl counters`, added up over interfaces.
@@ -159,11 +159,38 @@ impl Firewall {
     /// As [`Self::status`].
     pub fn counters(&self) -> Result<Counters> {
         let mut counters = Counters::default();
-        for CounterRow { reason, dropped, packets, .. } in self.json::<Page<CounterRow>>("counters")?.rows {
+        for CounterRow { reason, dropped, packets, .. } in self.json::<Page<CounterRow>>(&["counters"])?.rows
+        {
             let side = if dropped { &mut counters.dropped } else { &mut counters.passed };
             *side.entry(reason).or_default() += packets;
         }
         Ok(counters)
+    }
+
+    /// `fwctl events`: those that happened after event number `after`; 0 stands for the beginning.
+    ///
+    /// # Errors
+    /// As [`Self::status`].
+    pub fn events(&self, after: u64) -> Result<Vec<EventRow>> {
+        let mut rows = self.json::<EventPage>(&["events"])?.rows;
+        rows.retain(|row| row.number > after);
+        Ok(rows)
+    }
+
+    /// `fwctl sccp phones`.
+    ///
+    /// # Errors
+    /// As [`Self::status`].
+    pub fn phones(&self) -> Result<Vec<PhoneRow>> {
+        Ok(self.json::<Page<PhoneRow>>(&["sccp", "phones"])?.rows)
+    }
+
+    /// The number of the latest event.
+    ///
+    /// # Errors
+    /// As [`Self::status`].
+    pub fn last_event(&self) -> Result<u64> {
+        Ok(self.events(0)?.last().map_or(0, |row| row.number))
     }
 
     /// Waits until there is neither a call nor a pinhole.
@@ -182,9 +209,10 @@ impl Firewall {
         }
     }
 
-    fn json<T: DeserializeOwned>(&self, listing: &str) -> Result<T> {
-        let text = succeeded(listing, self.fwctl(&[listing, "--json"])?)?;
-        serde_json::from_str(&text).with_context(|| format!("fwctl {listing} --json: {text}"))
+    fn json<T: DeserializeOwned>(&self, listing: &[&str]) -> Result<T> {
+        let name = listing.join(" ");
+        let text = succeeded(&name, self.fwctl(&[listing, &["--json"]].concat())?)?;
+        serde_json::from_str(&text).with_context(|| format!("fwctl {name} --json: {text}"))
     }
 
     fn socket(&self) -> PathBuf {

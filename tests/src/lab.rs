@@ -54,6 +54,11 @@ impl Family {
         )
     }
 
+    /// A voice gateway, outside: over IPv6 it is the last phone's address.
+    pub fn gateway(self) -> IpAddr {
+        self.pick(GATEWAY, Ipv6Addr::new(0x2001, 0xdb8, 0x20, 0, 0, 0, 0, 0x12))
+    }
+
     /// The attacker, outside.
     pub fn attacker(self) -> IpAddr {
         self.pick(Ipv4Addr::new(203, 0, 113, 66), Ipv6Addr::new(0x2001, 0xdb8, 0x66, 0, 0, 0, 0, 0x66))
@@ -224,10 +229,11 @@ address add 2001:db8:66::66/64 dev eth0 nodad
 address add 2001:db8:9::5/64 dev eth0 nodad
 ";
 
-/// The outside's way to everywhere: the firewall.
+/// The outside's way to everywhere: the firewall. Who chooses no address of its own is the first phone; the
+/// longest common prefix (RFC 6724 §5) would make it the management station.
 const OUTSIDE_ROUTES: &str = "\
-route add default via 10.20.0.1
-route add default via 2001:db8:20::1
+route add default via 10.20.0.1 src 10.20.0.10
+route add default via 2001:db8:20::1 src 2001:db8:20::10
 ";
 
 /// The firewall's outside interface.

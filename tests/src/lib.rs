@@ -4,7 +4,9 @@
 //! - [`lab`]: two topologies of them, with their addresses,
 //! - [`daemon`]: callgated inside a lab, and what fwctl says about it,
 //! - [`policy`], [`fixture`]: the rules file the tests use, and a firewall under it for several tests,
-//! - [`rtp`], [`sip`], [`h323`], [`sipp`], [`call`]: endpoints that make calls and count every packet of media,
+//! - [`rtp`], [`sip`], [`h323`], [`sccp`], [`mgcp`], [`sipp`], [`call`]: endpoints that make calls and count every
+//!   packet of media,
+//! - [`tftp`]: Debian's server and client, and a scripted client,
 //! - [`checks`]: what every call has to satisfy,
 //! - [`attack`], [`meter`]: hostile traffic, and exact counts of what was sent and what arrived.
 //!
@@ -23,12 +25,15 @@ pub mod fixture;
 pub mod h323;
 pub mod lab;
 pub mod meter;
+pub mod mgcp;
 pub mod netns;
 pub mod policy;
 pub mod process;
 pub mod rtp;
+pub mod sccp;
 pub mod sip;
 pub mod sipp;
+pub mod tftp;
 
 /// Whether an end-to-end test can run. Without root it says so by the test's name and returns `false`; where
 /// the environment has `CI=true` nothing may be skipped.

@@ -7,9 +7,13 @@ use anyhow::Result;
 use callgate_lab::attack::{Attack, Source, Vector, nmap};
 use callgate_lab::h323::{self, Form};
 use callgate_lab::lab::{Family, Lab};
+use callgate_lab::mgcp::{self, Station};
 use callgate_lab::root_or_skip;
+use callgate_lab::sccp::wire::Version;
+use callgate_lab::sccp::{self, CallManager, Session};
 use callgate_lab::sip::{self, Callee, Transport};
 use callgate_lab::sipp::{Plan, Run};
+use callgate_lab::tftp::{self, Client, Server};
 
 #[test]
 fn sip_calls_are_whole_without_a_firewall() -> Result<()> {
@@ -79,6 +83,85 @@ fn h323_calls_are_whole_without_a_firewall() -> Result<()> {
             let call = h323::place(lab.outside(), family.phone(0), &callee, form)?;
             let outcome = call.finish(Duration::from_millis(300))?;
             assert!(outcome.is_whole(), "{family:?} {form:?}: {outcome}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn sccp_calls_are_whole_without_a_firewall() -> Result<()> {
+    if !root_or_skip("sccp_calls_are_whole_without_a_firewall") {
+        return Ok(());
+    }
+    let lab = Lab::gateway()?;
+    for family in [Family::V4, Family::V6] {
+        let manager = CallManager::listen(lab.inside(), family.call_manager(0))?;
+        for version in Version::ALL.into_iter().filter(|version| family == Family::V4 || version.is_typed()) {
+            let call = sccp::place(lab.outside(), family.phone(0), &manager, version)?;
+            let outcome = call.finish(Duration::from_millis(200))?;
+            assert!(outcome.is_whole(), "{family:?} {version:?}: {outcome}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn crafted_sccp_messages_arrive_without_a_firewall() -> Result<()> {
+    if !root_or_skip("crafted_sccp_messages_arrive_without_a_firewall") {
+        return Ok(());
+    }
+    let lab = Lab::gateway()?;
+    let phone = Family::V4.phone(0);
+    let manager = CallManager::listen(lab.inside(), Family::V4.call_manager(0))?;
+    for crafted in sccp::crafted(Version(17), phone) {
+        let mut session = Session::connect(lab.outside(), phone, &manager, Version(17))?;
+        session.phone.send(&crafted.bytes)?;
+        assert_eq!(session.manager.rest(Duration::from_millis(50)), crafted.bytes, "{}", crafted.fault);
+    }
+    Ok(())
+}
+
+#[test]
+fn mgcp_calls_are_whole_without_a_firewall() -> Result<()> {
+    if !root_or_skip("mgcp_calls_are_whole_without_a_firewall") {
+        return Ok(());
+    }
+    let lab = Lab::gateway()?;
+    for family in [Family::V4, Family::V6] {
+        let agent = Station::agent(lab.inside(), family.call_manager(0))?;
+        let gateway = Station::gateway(lab.outside(), family.gateway())?;
+        mgcp::restart(&agent, &gateway)?;
+        for far in [family.call_manager(0), family.call_manager(1)] {
+            let outcome = mgcp::place(&agent, &gateway, far)?.finish(Duration::from_millis(200))?;
+            assert!(outcome.is_whole(), "{family:?}, to {far}: {outcome}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn files_and_intruders_are_let_by_without_a_firewall() -> Result<()> {
+    if !root_or_skip("files_and_intruders_are_let_by_without_a_firewall") {
+        return Ok(());
+    }
+    let lab = Lab::gateway()?;
+    for family in [Family::V4, Family::V6] {
+        let server = Server::start(&lab, family.call_manager(0))?;
+        for length in [0, 100, tftp::BLOCK, 10_000] {
+            let text = server.offer("SEP001122334455.cnf.xml", length)?;
+            assert_eq!(server.get("SEP001122334455.cnf.xml")?, text, "{family:?}, {length} bytes");
+        }
+        server.put("SEP001122334455.cnf.xml.new", b"text")?;
+        assert_eq!(server.written("SEP001122334455.cnf.xml.new").as_deref(), Some(&b"text"[..]));
+
+        let text = server.offer("SCCP70.loads", 3_000)?;
+        let mut client = Client::new(lab.outside(), family.phone(0), server.address())?;
+        client.ask("SCCP70.loads", &[("blksize", "1024"), ("tsize", "0")])?;
+        while client.advance()? {}
+        assert_eq!(client.text, text);
+        for from in [family.call_manager(0), family.call_manager(1)] {
+            tftp::intrude(lab.inside(), (from, 0).into(), client.local()?, 1)?;
+            assert!(client.hears_anything(Duration::from_millis(200))?, "{from}");
         }
     }
     Ok(())

@@ -7,9 +7,13 @@ use callgate_lab::attack::{Attack, Source, Vector};
 use callgate_lab::checks::clean_call;
 use callgate_lab::fixture::HOST;
 use callgate_lab::lab::Family;
+use callgate_lab::mgcp::{self, Station};
 use callgate_lab::root_or_skip;
 use callgate_lab::rtp;
+use callgate_lab::sccp::wire::Version;
+use callgate_lab::sccp::{self, CallManager};
 use callgate_lab::sip::{self, Callee, Transport};
+use callgate_lab::tftp::Server;
 
 #[test]
 fn calls_to_the_host_are_whole() -> Result<()> {
@@ -24,6 +28,29 @@ fn calls_to_the_host_are_whole() -> Result<()> {
             clean_call(firewall, || sip::place(lab.outside(), family.phone(0), &callee))
                 .map_err(|error| error.context(format!("{family:?} {transport:?}")))?;
         }
+    }
+    Ok(())
+}
+
+#[test]
+fn phones_of_the_host_call_and_fetch_files() -> Result<()> {
+    if !root_or_skip("phones_of_the_host_call_and_fetch_files") {
+        return Ok(());
+    }
+    let turn = HOST.turn()?;
+    let (lab, firewall) = (&turn.lab, &turn.firewall);
+    for (family, version) in [(Family::V4, Version(11)), (Family::V6, Version(22))] {
+        let manager = CallManager::listen(lab.inside(), family.call_manager(0))?;
+        clean_call(firewall, || sccp::place(lab.outside(), family.phone(0), &manager, version))
+            .map_err(|error| error.context(format!("{family:?} {version:?}")))?;
+        let agent = Station::agent(lab.inside(), family.call_manager(0))?;
+        let gateway = Station::gateway(lab.outside(), family.gateway())?;
+        clean_call(firewall, || mgcp::place(&agent, &gateway, family.call_manager(0)))
+            .map_err(|error| error.context(format!("{family:?} MGCP")))?;
+        let server = Server::start(lab, family.call_manager(0))?;
+        let text = server.offer("XMLDefault.cnf.xml", 2_000)?;
+        assert_eq!(server.get("XMLDefault.cnf.xml")?, text, "{family:?}");
+        firewall.settled()?;
     }
     Ok(())
 }

@@ -9,6 +9,7 @@ use callgate_shared::policy::Inspect;
 use serde::{Deserialize, Serialize};
 
 use crate::call::{Call, CallId};
+use crate::event::Event;
 use crate::media::Refusal;
 
 /// Monotonic time in ns: the kernel's `CLOCK_MONOTONIC` on the live path, the capture's clock in a replay.
@@ -125,12 +126,24 @@ pub enum EndReason {
     Bye,
     /// SIP CANCEL.
     Cancel,
-    /// A final SIP response of 300 to 699.
+    /// A final response that is a failure: SIP 300 to 699, MGCP 400 and above, a TFTP error.
     Failed,
+    /// MGCP DLCX.
+    Deleted,
+    /// An MGCP gateway has lost its connections.
+    Restarted,
+    /// Its first packet has come, and the flow it began goes on without a pinhole.
+    Locked,
+    /// The last block of a file has been transferred.
+    Completed,
     /// H.225 ReleaseComplete.
     ReleaseComplete,
     /// H.245 EndSession.
     EndSession,
+    /// SCCP: the phone is on hook.
+    OnHook,
+    /// SCCP: the phone has unregistered, or was told to reset.
+    Unregistered,
     /// The stream was closed by signalling (port 0, CloseLogicalChannel) and the call goes on.
     ChannelClosed,
     /// The stream's address was changed by signalling.
@@ -152,8 +165,14 @@ impl EndReason {
             Self::Bye => "bye",
             Self::Cancel => "cancel",
             Self::Failed => "failed",
+            Self::Deleted => "deleted",
+            Self::Restarted => "restarted",
+            Self::Locked => "locked",
+            Self::Completed => "completed",
             Self::ReleaseComplete => "release-complete",
             Self::EndSession => "end-session",
+            Self::OnHook => "on-hook",
+            Self::Unregistered => "unregistered",
             Self::ChannelClosed => "channel-closed",
             Self::Moved => "moved",
             Self::ConnectionReset => "connection-reset",
@@ -195,4 +214,6 @@ pub enum Action {
         /// Why.
         refusal: Refusal,
     },
+    /// Something an operator wants to know.
+    Event(Event),
 }

@@ -72,6 +72,8 @@ pub enum Medium {
     H225,
     /// Another gatekeeper's RAS address.
     Ras,
+    /// A file by TFTP.
+    File,
     /// Anything else over RTP.
     Other,
 }
@@ -85,6 +87,9 @@ pub struct End {
     pub media: Option<SocketAddr>,
     /// Where it receives RTCP, if not on the same port.
     pub control: Option<SocketAddr>,
+    /// Where it sends from, if signalling tells; else any port of where it receives.
+    #[serde(default)]
+    pub sends: Option<SocketAddr>,
 }
 
 /// A media stream: two ends, each of which may be unknown yet.
@@ -110,7 +115,7 @@ pub struct Call {
     /// What signals it.
     #[serde(with = "protocol_name")]
     pub protocol: Inspect,
-    /// Its identifier in the protocol: Call-ID, or H.323 callIdentifier; at most 256 bytes.
+    /// Its identifier in the protocol: Call-ID, H.323 callIdentifier, a file's name; at most 256 bytes.
     pub key: String,
     /// Where it stands.
     pub state: State,
@@ -150,15 +155,15 @@ pub(crate) mod kind_name {
 }
 
 /// [`Inspect`] by its name.
-mod protocol_name {
+pub(crate) mod protocol_name {
     use callgate_shared::policy::Inspect;
     use serde::{Deserialize, Deserializer, Serializer, de::Error};
 
-    pub(super) fn serialize<S: Serializer>(protocol: &Inspect, to: S) -> Result<S::Ok, S::Error> {
+    pub(crate) fn serialize<S: Serializer>(protocol: &Inspect, to: S) -> Result<S::Ok, S::Error> {
         to.serialize_str(protocol.name())
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Inspect, D::Error> {
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Inspect, D::Error> {
         let name = String::deserialize(from)?;
         Inspect::ALL
             .into_iter()

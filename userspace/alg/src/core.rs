@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use crate::action::{Action, Context, EndReason, PinholeSpec, Time, Transport};
 use crate::call::{Call, CallId, End, Medium, Party, State, Stream, StreamKey};
+use crate::event::Event;
 use crate::media::{Authority, Policy, Refusal};
 use crate::pinholes::{PinholeTable, claims};
 
@@ -255,6 +256,11 @@ impl Core {
         self.actions.push(Action::Refused { address, call, refusal });
     }
 
+    /// Tells operators of something.
+    pub fn tell(&mut self, event: Event) {
+        self.actions.push(Action::Event(event));
+    }
+
     /// What `party` announces for one stream: authorises `media` and `control`, refuses (and reports) what
     /// may not be announced, enters the rest and opens, changes or closes pinholes accordingly.
     ///
@@ -423,6 +429,14 @@ impl Core {
                 self.refuse(call, address, refusal);
             }
         }
+        // Where it sends from need not be a media port, but the address must be its own to give.
+        if let Some(address) = end.sends
+            && before.and_then(|end| end.sends) != Some(address)
+            && let Err(refusal) = self.permit(context, call, transport, false, address)
+        {
+            end.sends = None;
+            self.refuse(call, address, refusal);
+        }
     }
 
     /// Takes out what one party's message says of the other party's addresses, unless they are known already.
@@ -436,6 +450,7 @@ impl Core {
         let end = &mut new.ends[other as usize];
         end.media = end.media.filter(|address| ends().any(|known| known.media == Some(*address)));
         end.control = end.control.filter(|address| ends().any(|known| known.control == Some(*address)));
+        end.sends = end.sends.filter(|address| ends().any(|known| known.sends == Some(*address)));
     }
 
     fn permit(
@@ -551,8 +566,10 @@ impl Entry {
 
 /// A stream of which nothing has been said yet.
 fn unknown_stream(call: &Call) -> Stream {
-    let end =
-        |party: Party| End { signalling: call.signalling[party as usize].ip(), media: None, control: None };
+    let end = |party: Party| {
+        let signalling = call.signalling[party as usize].ip();
+        End { signalling, media: None, control: None, sends: None }
+    };
     Stream {
         medium: Medium::Other,
         mux: false,

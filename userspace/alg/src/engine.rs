@@ -4,6 +4,7 @@
 //! caller carries out the actions before it lets the packet go.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use callgate_shared::policy::Inspect;
 
@@ -13,8 +14,11 @@ use crate::core::{Bounds, Core, Lifetimes};
 use crate::fragments::{FragmentBounds, Fragments};
 use crate::h323;
 use crate::media::{Policy, Refusal};
+use crate::mgcp;
+use crate::sccp;
 use crate::sip;
 use crate::streams::{Closing, Framing, StreamBounds, Streams};
+use crate::tftp;
 
 pub use crate::streams::Segment;
 
@@ -26,6 +30,9 @@ pub struct Engine {
     pub(crate) fragments: Fragments,
     sip: sip::Tracker,
     h323: h323::Tracker,
+    sccp: sccp::Tracker,
+    mgcp: mgcp::Tracker,
+    tftp: tftp::Tracker,
     messages: BTreeMap<Inspect, Messages>,
 }
 
@@ -47,6 +54,9 @@ impl Engine {
             fragments: Fragments::new(FragmentBounds::default()),
             sip: sip::Tracker::default(),
             h323: h323::Tracker::default(),
+            sccp: sccp::Tracker::default(),
+            mgcp: mgcp::Tracker::default(),
+            tftp: tftp::Tracker::default(),
             messages: BTreeMap::new(),
         }
     }
@@ -66,6 +76,11 @@ impl Engine {
         let verdict = match context.protocol {
             Inspect::Sip => self.sip.message(&mut self.core, context, payload),
             Inspect::Ras => self.h323.ras(&mut self.core, context, payload),
+            Inspect::Mgcp => self.mgcp.datagram(&mut self.core, context, payload),
+            Inspect::Tftp => {
+                let Self { core, tftp, sccp, .. } = self;
+                tftp.datagram(core, context, payload, |ip| registered_at(sccp, ip))
+            }
             _ => return Verdict::Pass,
         };
         count(&mut self.messages, context.protocol, verdict);
@@ -79,14 +94,17 @@ impl Engine {
         let framing = match context.protocol {
             Inspect::Sip => Framing::Sip,
             Inspect::H225 | Inspect::H245 => Framing::Tpkt,
+            Inspect::Sccp => Framing::Sccp,
             _ => return Verdict::Pass,
         };
-        let Self { core, streams, sip, h323, messages, .. } = self;
+        let Self { core, streams, sip, h323, sccp, messages, .. } = self;
         let ends = (context.source, context.destination);
+        let server = streams.server(ends);
         let outcome = streams.segment(context.now, ends, framing, segment, payload, |message| {
             let verdict = match context.protocol {
                 Inspect::Sip => sip.message(core, context, message),
                 Inspect::H225 => h323.call_signalling(core, context, message),
+                Inspect::Sccp => sccp.message(core, context, server, message),
                 _ => h323.control(core, context, message),
             };
             count(messages, context.protocol, verdict);
@@ -95,10 +113,12 @@ impl Engine {
                 other => other,
             }
         });
-        if let Some(closing) = outcome.closing
-            && framing == Framing::Tpkt
-        {
-            h323.closed(core, context, closing == Closing::Reset);
+        if let Some(closing) = outcome.closing {
+            match framing {
+                Framing::Tpkt => h323.closed(core, context, closing == Closing::Reset),
+                Framing::Sccp => sccp.closed(core, context, closing == Closing::Reset),
+                Framing::Sip => {}
+            }
         }
         outcome.verdict
     }
@@ -111,6 +131,9 @@ impl Engine {
         self.core.tick(now);
         self.tell_ended(before);
         self.sip.tick(&mut self.core, now);
+        self.sccp.tick(&mut self.core, now);
+        self.mgcp.tick(&mut self.core, now);
+        self.tftp.tick(&mut self.core, now);
     }
 
     /// The actions of the calls above, in order.
@@ -135,9 +158,13 @@ impl Engine {
     /// Takes up the calls of an earlier run, without actions: the kernel has their pinholes.
     pub fn restore(&mut self, calls: Vec<Call>, now: Time) {
         self.core.restore(calls, now);
-        let (sip, h323): (Vec<_>, Vec<_>) = self.core.calls().partition(|call| call.protocol == Inspect::Sip);
+        let (sip, others): (Vec<_>, Vec<_>) =
+            self.core.calls().partition(|call| call.protocol == Inspect::Sip);
         self.sip.restore(&sip);
-        self.h323.restore(&h323);
+        self.h323.restore(&others);
+        self.sccp.restore(&others, now);
+        self.mgcp.restore(self.core.calls());
+        self.tftp.restore(self.core.calls(), now);
     }
 
     /// All calls.
@@ -153,6 +180,11 @@ impl Engine {
     /// All pinholes that ought to be open.
     pub fn pinholes(&self) -> impl Iterator<Item = &PinholeSpec> {
         self.core.pinholes()
+    }
+
+    /// Phones that are, or were, registered by SCCP.
+    pub fn phones(&self) -> impl Iterator<Item = &sccp::Phone> {
+        self.sccp.phones()
     }
 
     /// How often each refusal has occurred.
@@ -171,11 +203,21 @@ impl Engine {
             if let Action::Ended(call, _) = action {
                 match call.protocol {
                     Inspect::Sip => self.sip.ended(call),
+                    Inspect::Sccp => self.sccp.ended(call),
+                    Inspect::Mgcp => self.mgcp.ended(call),
+                    Inspect::Tftp => self.tftp.ended(call),
                     _ => self.h323.ended(call),
                 }
             }
         }
     }
+}
+
+/// Names of the phones that are registered from an address.
+fn registered_at(sccp: &sccp::Tracker, ip: IpAddr) -> impl Iterator<Item = &str> {
+    let there =
+        move |phone: &&sccp::Phone| phone.state == sccp::Standing::Registered && phone.address.ip() == ip;
+    sccp.phones().filter(there).map(|phone| phone.name.as_str())
 }
 
 fn count(messages: &mut BTreeMap<Inspect, Messages>, protocol: Inspect, verdict: Verdict) {
@@ -188,7 +230,6 @@ fn count(messages: &mut BTreeMap<Inspect, Messages>, protocol: Inspect, verdict:
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashMap;
     use std::net::SocketAddr;
 
     use callgate_shared::Reason;
@@ -199,7 +240,7 @@ mod tests {
     const CALLEE: &str = "198.51.100.7:5060";
 
     fn engine() -> Engine {
-        Engine::new(Policy { ports: 16_384..=32_767, rules: HashMap::new() }, Bounds::default())
+        Engine::new(Policy::default(), Bounds::default())
     }
 
     fn context(source: &str, destination: &str, protocol: Inspect, transport: Transport) -> Context {
@@ -263,10 +304,30 @@ mod tests {
     }
 
     #[test]
+    fn datagrams_go_to_the_tracker_of_their_protocol() {
+        let mut engine = engine();
+        let client = "192.0.2.1:50000";
+        let mut request = context(client, "198.51.100.7:69", Inspect::Tftp, Transport::Udp);
+        assert_eq!(engine.datagram(&request, b"\0\x01a\0octet\0"), Verdict::Pass);
+        assert_eq!(engine.pinholes().map(|spec| spec.to).collect::<Vec<_>>(), [request.source]);
+        request.protocol = Inspect::Mgcp;
+        let create = b"CRCX 1 aaln/1@gw MGCP 1.0\r\nC: 1\r\nM: recvonly\r\n";
+        assert_eq!(engine.datagram(&request, create), Verdict::Pass);
+        assert_eq!(engine.datagram(&request, b"?"), Verdict::Drop(Reason::AlgMalformed));
+        let counted: Vec<_> = engine.messages().collect();
+        let [mgcp, tftp] = [Messages { passed: 1, refused: 1 }, Messages { passed: 1, refused: 0 }];
+        assert_eq!(counted, [(Inspect::Mgcp, mgcp), (Inspect::Tftp, tftp)]);
+        // The server is silent, and nobody answers the creation.
+        engine.tick(Time(40_000_000_000));
+        assert_eq!((engine.calls().count(), engine.pinholes().count()), (0, 0));
+    }
+
+    #[test]
     fn what_the_engine_cannot_read_passes_uncounted() {
         let mut engine = engine();
-        let context = context(CALLER, CALLEE, Inspect::Tftp, Transport::Udp);
+        let context = context(CALLER, CALLEE, Inspect::H245, Transport::Udp);
         assert_eq!(engine.datagram(&context, b"?"), Verdict::Pass);
+        let context = Context { protocol: Inspect::Mgcp, transport: Transport::Tcp, ..context };
         assert_eq!(engine.segment(&context, Segment::default(), b"?"), Verdict::Pass);
         assert_eq!(engine.messages().count(), 0);
     }
@@ -325,5 +386,61 @@ mod tests {
         assert_eq!(engine.calls().count(), 1);
         engine.tick(at(221));
         assert_eq!((engine.calls().count(), engine.pinholes().count()), (0, 0));
+    }
+
+    /// Sends SCCP messages of a phone whose connection is read from its handshake on.
+    #[test]
+    fn sccp_is_read_from_the_handshake_on() {
+        use callgate_protocols::build::sccp as build;
+
+        let mut engine = engine();
+        let phone = context("192.0.2.1:50000", "203.0.113.5:3000", Inspect::Sccp, Transport::Tcp);
+        let manager = Context { source: phone.destination, destination: phone.source, ..phone };
+        let syn = |sequence, acknowledgement, flags| Segment { sequence, acknowledgement, flags };
+        assert_eq!(engine.segment(&phone, syn(0, 0, 2), b""), Verdict::Pass);
+        assert_eq!(engine.segment(&manager, syn(0, 1, 18), b""), Verdict::Pass);
+        let register = build::register("SEPA", phone.source.ip(), 17);
+        let two = [register.clone(), build::ip_port(20_000)].concat();
+        assert_eq!(engine.segment(&phone, syn(1, 1, 16), &two), Verdict::Pass);
+        assert_eq!(engine.phones().count(), 0, "not answered yet");
+        let answer = build::register_ack(30, 17);
+        let (head, rest) = answer.split_at(7);
+        let sequence = 1 + head.len() as u32;
+        assert_eq!(engine.segment(&manager, syn(1, 1, 16), head), Verdict::Pass);
+        assert_eq!(engine.segment(&manager, syn(sequence, 1, 16), rest), Verdict::Pass);
+        let names: Vec<_> = engine.phones().map(|phone| (phone.name.as_str(), phone.picked_up)).collect();
+        assert_eq!(names, [("SEPA", false)]);
+        let counted: Vec<_> = engine.messages().collect();
+        assert_eq!(counted, [(Inspect::Sccp, Messages { passed: 3, refused: 0 })]);
+
+        // Only the call manager registers others, whatever port it listens on.
+        let next = 1 + two.len() as u32;
+        let verdict = engine.segment(&phone, syn(next, 1, 16), &answer);
+        assert_eq!(verdict, Verdict::Reset(Reason::AlgRefused));
+        assert_eq!(engine.segment(&manager, syn(sequence + rest.len() as u32, 1, 4), b""), Verdict::Pass);
+        let lost = engine.take_actions().into_iter().rev().find_map(|action| match action {
+            Action::Event(event) => Some(event.kind),
+            _ => None,
+        });
+        assert_eq!(lost, Some(crate::EventKind::UnregisteredAbnormally));
+    }
+
+    #[test]
+    fn a_crafted_sccp_header_stops_its_connection() {
+        use callgate_protocols::build::sccp as build;
+
+        let crafted: [&[u8]; 4] = [&[3, 0, 0, 0], &[1, 16, 0, 0], &[255; 12], &[4, 0, 0, 0, 23, 0, 0, 0]];
+        for bytes in crafted {
+            let mut engine = engine();
+            let phone = context("192.0.2.1:50000", "203.0.113.5:2000", Inspect::Sccp, Transport::Tcp);
+            let manager = Context { source: phone.destination, destination: phone.source, ..phone };
+            let segment = |sequence, flags| Segment { sequence, acknowledgement: 1, flags };
+            assert_eq!(engine.segment(&manager, segment(0, 18), b""), Verdict::Pass);
+            assert_eq!(engine.segment(&phone, segment(1, 16), &build::keep_alive()), Verdict::Pass);
+            let refused = Verdict::Drop(Reason::AlgMalformed);
+            assert_eq!(engine.segment(&phone, segment(13, 16), bytes), refused, "{bytes:?}");
+            let next = 13 + bytes.len() as u32;
+            assert_eq!(engine.segment(&phone, segment(next, 16), &build::keep_alive()), refused);
+        }
     }
 }

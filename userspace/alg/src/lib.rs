@@ -6,12 +6,14 @@
 //! - [`packets`]: the entry point for a frame the parser has read
 //! - [`fragments`]: datagrams in fragments, put together
 //! - [`streams`]: TCP reassembly, bounded
-//! - [`sip`], [`h323`]: a tracker per protocol; each turns messages into calls and media streams
+//! - [`sip`], [`h323`], [`sccp`], [`mgcp`], [`tftp`]: a tracker per protocol; each turns messages into calls and
+//!   media streams
 //! - [`core`]: what the trackers share: calls, streams, who may announce what
 //! - [`pinholes`]: streams → pinholes, each owned by the calls that need it
 //! - [`media`]: whose addresses a party may announce
 //! - [`policy`]: what a rules file says of all this
 //! - [`call`]: the record of a call
+//! - [`event`]: what operators want to know
 
 #![forbid(unsafe_code)]
 
@@ -19,15 +21,20 @@ pub mod action;
 pub mod call;
 pub mod core;
 pub mod engine;
+pub mod event;
 pub mod fragments;
 pub mod h323;
 pub mod media;
+pub mod mgcp;
 pub mod packets;
 pub mod pinholes;
 pub mod policy;
+pub mod sccp;
 pub mod sip;
 pub mod streams;
+pub mod tftp;
 
 pub use action::{Action, Context, Time, Transport, Verdict};
 pub use call::{Call, CallId};
 pub use engine::Engine;
+pub use event::{Event, EventKind};

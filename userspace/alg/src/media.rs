@@ -5,15 +5,35 @@ use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
+use callgate_rules::{MgcpPolicy, SccpPolicy, Settings, TftpPolicy};
 use serde::{Deserialize, Serialize};
 
-/// What the rules file says about media, for the engine.
+/// What the rules file says, for the engine.
 #[derive(Clone, Debug)]
 pub struct Policy {
     /// Ports media may use.
     pub ports: RangeInclusive<u16>,
     /// By counter slot of the rule that admitted the signalling; a slot that is absent has the default rule.
     pub rules: HashMap<u32, RulePolicy>,
+    /// What SCCP may do.
+    pub sccp: SccpPolicy,
+    /// What MGCP may do.
+    pub mgcp: MgcpPolicy,
+    /// What TFTP may do.
+    pub tftp: TftpPolicy,
+}
+
+impl Default for Policy {
+    /// As a rules file that says nothing.
+    fn default() -> Self {
+        Self {
+            ports: Settings::default().media_ports,
+            rules: HashMap::new(),
+            sccp: SccpPolicy::default(),
+            mgcp: MgcpPolicy::default(),
+            tftp: TftpPolicy::default(),
+        }
+    }
 }
 
 /// What one rule says about media.

@@ -131,7 +131,6 @@ fn piece_of<'a>(frame: &'a [u8], packet: &Packet, slot: u32) -> Option<(Datagram
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashMap;
 
     use proptest::prelude::*;
 
@@ -145,7 +144,7 @@ mod tests {
         Max-Forwards: 70\r\nContent-Length: 0\r\n\r\n";
 
     fn engine() -> Engine {
-        Engine::new(Policy { ports: 16_384..=32_767, rules: HashMap::new() }, Bounds::default())
+        Engine::new(Policy::default(), Bounds::default())
     }
 
     fn udp(payload: &[u8]) -> Vec<u8> {

@@ -68,6 +68,7 @@ impl Medium {
             Self::Control => (Transport::Tcp, Kind::H245),
             Self::H225 => (Transport::Tcp, Kind::H225),
             Self::Ras => (Transport::Udp, Kind::Ras),
+            Self::File => (Transport::Udp, Kind::Tftp),
         }
     }
 
@@ -79,8 +80,8 @@ impl Medium {
 
 /// What one stream claims: up to two pinholes at each end.
 ///
-/// The only sender admitted to an end is the other end: the address it announced for the stream, or, while
-/// that is unknown, the address its signalling comes from.
+/// The only sender admitted to an end is the other end: where it said it sends from, else the address it announced
+/// for the stream, or, while that is unknown, the address its signalling comes from.
 pub fn claims(
     call: CallId,
     key: StreamKey,
@@ -95,10 +96,14 @@ pub fn claims(
         // A party that only sends announces its RTCP address alone.
         let media_sender = peer.media.or(peer.control).map_or(peer.signalling, |address| address.ip());
         let control_sender = peer.control.map_or(media_sender, |address| address.ip());
-        let claim = move |role, to, kind, ip: IpAddr| {
+        let any_port = |ip: IpAddr| Sender { ip, port: None };
+        let told = |from: SocketAddr| Sender { ip: from.ip(), port: Some(from.port()) };
+        let claim = move |role, to, kind, sender| {
             let owner = Owner { call, stream: key, party, role };
-            (owner, Claim { to, transport, kind, sender: Sender { ip, port: None }, idle, slot })
+            (owner, Claim { to, transport, kind, sender, idle, slot })
         };
+        let media_sender = peer.sends.map_or(any_port(media_sender), told);
+        let control_sender = any_port(control_sender);
         let media = end.media.map(|to| claim(Role::Media, to, kind, media_sender));
         let control = end
             .control
@@ -325,7 +330,7 @@ mod tests {
 
     #[test]
     fn senders_are_the_other_end_and_nothing_wider() {
-        let end = |n: u8| End { signalling: ip(n), media: None, control: None };
+        let end = |n: u8| End { signalling: ip(n), media: None, control: None, sends: None };
         let mut stream = Stream {
             medium: Medium::Audio,
             mux: false,

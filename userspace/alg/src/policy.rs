@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use callgate_rules::{Compiled, MediaAuthority, PrefixSet, RuleSet, Settings};
+use callgate_rules::{Compiled, InspectPolicies, MediaAuthority, PrefixSet, RuleSet, Settings};
 
 use crate::core::Lifetimes;
 use crate::media::{AddressSet, Authority, Policy, RulePolicy};
@@ -24,9 +24,13 @@ pub fn media(rules: &RuleSet, compiled: &Compiled) -> Policy {
             MediaAuthority::Any => Authority::Any,
         },
     });
+    let InspectPolicies { sccp, mgcp, tftp } = rules.inspect().clone();
     Policy {
         ports: rules.settings().media_ports.clone(),
         rules: compiled.slots.iter().copied().zip(policies).collect(),
+        sccp,
+        mgcp,
+        tftp,
     }
 }
 

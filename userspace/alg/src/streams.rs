@@ -23,6 +23,7 @@ use std::net::SocketAddr;
 use std::ops::Range;
 use std::time::Duration;
 
+use callgate_protocols::sccp;
 use callgate_protocols::sip;
 use callgate_protocols::tpkt;
 use callgate_shared::Reason;
@@ -36,7 +37,7 @@ const GRACE: Duration = Duration::from_secs(60);
 /// How long a connection is kept after both ends have closed it: its last segments may be sent again.
 const CLOSING: Duration = Duration::from_secs(10);
 /// Silence after which a connection is forgotten: the kernel half's default for TCP flows.
-const SILENT: Duration = Duration::from_secs(7_200);
+pub(crate) const SILENT: Duration = Duration::from_secs(7_200);
 
 /// Flag bits of a TCP header (RFC 9293 section 3.1).
 pub mod flag {
@@ -76,6 +77,8 @@ pub enum Framing {
     Tpkt,
     /// SIP: by Content-Length (RFC 3261 section 18.3).
     Sip,
+    /// SCCP: by the length in its header, which is part of the message.
+    Sccp,
 }
 
 /// The beginning of a stream.
@@ -105,6 +108,11 @@ impl Framing {
                 sip::Framing::Incomplete => Frame::Incomplete,
                 sip::Framing::Invalid(_) => Frame::Malformed,
             },
+            Self::Sccp => match sccp::frame_length(bytes) {
+                Ok(Some(length)) if bytes.len() >= length => Frame::Message(length, 0..length),
+                Ok(_) => Frame::Incomplete,
+                Err(_) => Frame::Malformed,
+            },
         }
     }
 
@@ -113,6 +121,11 @@ impl Framing {
     fn begins(self, payload: &[u8]) -> bool {
         match self {
             Self::Tpkt => tpkt::length(payload).is_ok(),
+            Self::Sccp => {
+                let id =
+                    payload.get(8..).and_then(|rest| rest.first_chunk()).copied().map(u32::from_le_bytes);
+                sccp::frame_length(payload).is_ok() && id.is_none_or(|id| sccp::known(id, 0x0fff))
+            }
             Self::Sip => {
                 let line = payload.split(|byte| *byte == b'\n').next().unwrap_or(payload);
                 line.windows(8).any(|word| word.eq_ignore_ascii_case(b" SIP/2.0"))
@@ -175,6 +188,8 @@ struct Connection {
     /// By sender: the lesser address first.
     directions: [Direction; 2],
     last: Time,
+    /// The end that has answered the handshake; `None` where that was not seen.
+    server: Option<usize>,
     /// Both ends have closed it.
     over: bool,
     /// One end has reset it.
@@ -235,6 +250,12 @@ impl Streams {
         self.kept
     }
 
+    /// Whom the connection between two addresses was made to; `None` where its handshake was not seen.
+    pub fn server(&self, (source, destination): (SocketAddr, SocketAddr)) -> Option<SocketAddr> {
+        let ends = [source.min(destination), source.max(destination)];
+        Some(ends[self.connections.get(&(ends[0], ends[1]))?.server?])
+    }
+
     /// Takes a segment and hands each message it completes to `read`.
     pub fn segment(
         &mut self,
@@ -269,6 +290,7 @@ impl Streams {
         let connection = self.connections.entry(key).or_insert_with(|| Connection {
             directions: Default::default(),
             last: now,
+            server: None,
             over: false,
             reset: false,
         });
@@ -373,6 +395,7 @@ impl Connection {
         self.directions[1 - side] =
             Direction { acknowledged: true, ..Direction::beginning(segment.acknowledgement) };
         (self.over, self.reset) = (false, false);
+        self.server = Some(side);
         gone
     }
 }

@@ -10,21 +10,28 @@
 //! | `GET /v1/flows`     |                   | [`Page`] of [`FlowRow`]      |
 //! | `GET /v1/rules`     |                   | [`Rules`]                    |
 //! | `GET /v1/counters`  |                   | [`Page`] of [`CounterRow`]   |
+//! | `GET /v1/phones`    |                   | [`Page`] of [`PhoneRow`]     |
+//! | `GET /v1/events`    |                   | [`EventPage`]                |
 //! | `POST /v1/reload`   | [`ReloadRequest`] | [`ReloadReply`]              |
 //!
-//! Pages of calls, pinholes and flows take `?limit=N`. Whatever goes wrong is an [`ErrorReply`] under a status
+//! Pages of calls, pinholes, flows and phones take `?limit=N`; events take `limit=N`, `after=NUMBER` and `kind=NAME` (which
+//! may be repeated). Whatever goes wrong is an [`ErrorReply`] under a status
 //! of 400 or above. Durations are whole seconds (`_s`), moments are Unix time in seconds (`_unix`), counters
 //! never go back while the pinned maps live.
 //!
 //! - [`status`]: the daemon as a whole
 //! - [`calls`]: calls, their streams and pinholes
 //! - [`traffic`]: flows, rules and counters
+//! - [`phones`]: phones that register
+//! - [`events`]: what happened to phones, gateways and files
 //! - [`change`]: requests that change something, and errors
 
 #![forbid(unsafe_code)]
 
 pub mod calls;
 pub mod change;
+pub mod events;
+pub mod phones;
 pub mod status;
 pub mod traffic;
 
@@ -32,6 +39,8 @@ use serde::{Deserialize, Serialize};
 
 pub use calls::{CallEnd, CallRow, Peer, PinholeRow, StreamRow};
 pub use change::{ErrorReply, ReloadReply, ReloadRequest};
+pub use events::{EventPage, EventRow};
+pub use phones::PhoneRow;
 pub use status::{Alg, Interface, Mode, ReloadError, RulesFile, Status, Totals, XdpMode};
 pub use traffic::{BuiltinRow, CounterRow, DefaultRow, FlowRow, FlowState, RuleRow, Rules};
 

@@ -17,9 +17,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use callgate_alg::event::EventKind;
 use callgate_api::{
-    CallRow, CounterRow, DEFAULT_LIMIT, ErrorReply, FlowRow, MAX_LIMIT, Page, PinholeRow, ReloadReply,
-    ReloadRequest, Rules, Status,
+    CallRow, CounterRow, DEFAULT_LIMIT, ErrorReply, EventPage, FlowRow, MAX_LIMIT, Page, PhoneRow,
+    PinholeRow, ReloadReply, ReloadRequest, Rules, Status,
 };
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::{Bytes, Incoming};
@@ -78,6 +79,20 @@ pub enum Command {
     Rules(Reply<Rules>),
     /// Packets by interface and reason.
     Counters(Reply<Page<CounterRow>>),
+    /// The first `limit` phones.
+    Phones {
+        /// Most rows wanted.
+        limit: usize,
+        /// The answer.
+        reply: Reply<Page<PhoneRow>>,
+    },
+    /// What happened.
+    Events {
+        /// Which of it is wanted.
+        query: EventQuery,
+        /// The answer.
+        reply: Reply<EventPage>,
+    },
     /// Read the rules again.
     Reload {
         /// The file to go over to; `None` for the one in force. Absolute.
@@ -85,6 +100,17 @@ pub enum Command {
         /// The answer.
         reply: Reply<ReloadReply>,
     },
+}
+
+/// Which events are wanted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EventQuery {
+    /// Those after this number; `None` for the last ones.
+    pub after: Option<u64>,
+    /// Those of these kinds; none for all.
+    pub kinds: Vec<EventKind>,
+    /// At most so many.
+    pub limit: usize,
 }
 
 /// The control socket cannot be had.
@@ -265,12 +291,12 @@ async fn answer(request: Request<Incoming>, peer: Peer, commands: &mpsc::Sender<
     let (parts, body) = request.into_parts();
     let path = parts.uri.path();
     let method = match path {
-        "/v1/status" | "/v1/calls" | "/v1/pinholes" | "/v1/flows" | "/v1/rules" | "/v1/counters" => {
-            Method::GET
-        }
+        "/v1/status" | "/v1/calls" | "/v1/pinholes" | "/v1/flows" | "/v1/rules" | "/v1/counters"
+        | "/v1/phones" | "/v1/events" => Method::GET,
         "/v1/reload" => Method::POST,
         _ => {
-            let hint = "there are /v1/status, calls, pinholes, flows, rules, counters and reload";
+            let hint =
+                "there are /v1/status, calls, pinholes, flows, rules, counters, phones, events and reload";
             return Err(Failure::new(StatusCode::NOT_FOUND, format!("nothing at {path}"), hint));
         }
     };
@@ -300,6 +326,14 @@ async fn answer(request: Request<Incoming>, peer: Peer, commands: &mpsc::Sender<
         }
         "/v1/rules" => ask(commands, Command::Rules).await,
         "/v1/counters" => ask(commands, Command::Counters).await,
+        "/v1/phones" => {
+            let limit = limit()?;
+            ask(commands, |reply| Command::Phones { limit, reply }).await
+        }
+        "/v1/events" => {
+            let query = event_query(parts.uri.query())?;
+            ask(commands, |reply| Command::Events { query, reply }).await
+        }
         _ => reload(body, peer, commands).await,
     }
 }
@@ -398,13 +432,36 @@ fn refusal(failure: Failure) -> Response<Full<Bytes>> {
 /// `limit=N` of a query; the default where there is none, never above [`MAX_LIMIT`].
 fn limit(query: Option<&str>) -> Result<usize, Failure> {
     let mut limit = DEFAULT_LIMIT;
-    for pair in query.unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
+    for pair in pairs(query) {
         let number = pair.strip_prefix("limit=").and_then(|number| number.parse::<usize>().ok());
-        limit = number.ok_or_else(|| {
-            Failure::new(StatusCode::BAD_REQUEST, format!("cannot read {pair:?}"), "use ?limit=NUMBER")
-        })?;
+        limit = number.ok_or_else(|| unreadable(pair, "use ?limit=NUMBER"))?;
     }
     Ok(limit.min(MAX_LIMIT))
+}
+
+/// `after=NUMBER`, `limit=N` and any number of `kind=NAME` of a query.
+fn event_query(query: Option<&str>) -> Result<EventQuery, Failure> {
+    let mut wanted = EventQuery { after: None, kinds: Vec::new(), limit: DEFAULT_LIMIT };
+    for pair in pairs(query) {
+        let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+        let read = match key {
+            "after" => value.parse().ok().map(|after| wanted.after = Some(after)),
+            "limit" => value.parse().ok().map(|limit| wanted.limit = limit),
+            "kind" => EventKind::from_name(value).map(|kind| wanted.kinds.push(kind)),
+            _ => None,
+        };
+        read.ok_or_else(|| unreadable(pair, "use ?after=NUMBER&limit=NUMBER&kind=NAME"))?;
+    }
+    wanted.limit = wanted.limit.min(MAX_LIMIT);
+    Ok(wanted)
+}
+
+fn pairs(query: Option<&str>) -> impl Iterator<Item = &str> {
+    query.unwrap_or_default().split('&').filter(|pair| !pair.is_empty())
+}
+
+fn unreadable(pair: &str, hint: &str) -> Failure {
+    Failure::new(StatusCode::BAD_REQUEST, format!("cannot read {pair:?}"), hint)
 }
 
 /// Whether `path` may be taken: nothing is there, or a socket on which nobody listens any more.
@@ -539,6 +596,19 @@ mod tests {
         }
         for query in ["?limit=-1", "?limit=", "?offset=3", "?limit=99999999999999999999999"] {
             assert_eq!(bench.get(&format!("/v1/calls{query}")).await.0, 400, "{query}");
+        }
+    }
+
+    #[test]
+    fn which_events_are_wanted_is_read_from_the_query() {
+        let all = EventQuery { after: None, kinds: vec![], limit: DEFAULT_LIMIT };
+        assert_eq!(event_query(None).expect("nothing to read"), all);
+        let kinds = vec![EventKind::Refused, EventKind::UnregisteredAbnormally];
+        let query = "after=17&limit=999999999&kind=refused&kind=unregistered-abnormally";
+        let some = EventQuery { after: Some(17), kinds, limit: MAX_LIMIT };
+        assert_eq!(event_query(Some(query)).expect("it is right"), some);
+        for wrong in ["after=", "after=-1", "kind=refusal", "kind", "limit=x", "since=3"] {
+            assert!(event_query(Some(wrong)).is_err(), "{wrong}");
         }
     }
 

@@ -22,6 +22,7 @@ use callgate_shared::judge::fragment_key;
 use callgate_shared::packet::{self, Packet};
 use tracing::{debug, error, info, warn};
 
+use crate::events::Events;
 use crate::frame;
 use crate::interfaces::{Interface, Interfaces};
 use crate::journal::Journal;
@@ -45,6 +46,7 @@ pub struct Firewall {
     pub(crate) started: Time,
     /// Packets the ALG has refused, by interface slot and reason.
     pub(crate) refused: BTreeMap<(usize, Reason), Count>,
+    pub(crate) events: Events,
     journal: Journal,
     swept: Time,
 }
@@ -99,6 +101,7 @@ impl Firewall {
             last_error: None,
             started: now,
             refused: BTreeMap::new(),
+            events: Events::new(now),
             journal,
             swept: Time::default(),
         };
@@ -244,6 +247,10 @@ impl Firewall {
                         reason = reason.name(),
                         "call ended"
                     );
+                    Ok(())
+                }
+                Action::Event(event) => {
+                    self.events.record(event.clone());
                     Ok(())
                 }
                 Action::Refused { address, call, refusal } => {

@@ -4,10 +4,12 @@
 //! - [`tap`], [`frame`]: signalling to user space and back
 //! - [`interfaces`]: what Callgate stands on
 //! - [`firewall`]: kernel half, ALG engine and rules as one thing
+//! - [`events`]: the last events, for people
 //! - [`control`], [`views`]: the control socket, and what it shows
 //! - [`rulesfile`], [`journal`], [`lock`]: what is on disk
 
 pub mod control;
+pub mod events;
 pub mod firewall;
 pub mod frame;
 pub mod interfaces;

@@ -2,14 +2,14 @@
 
 use callgate_api::{
     Alg, BuiltinRow, CallRow, CounterRow, DefaultRow, FlowRow, FlowState, Interface, Mode, Page, Peer,
-    PinholeRow, RuleRow, Rules, RulesFile, Status, Totals, XdpMode,
+    PhoneRow, PinholeRow, RuleRow, Rules, RulesFile, Status, Totals, XdpMode,
 };
 use callgate_rules::Addresses;
 use callgate_rules::ruleset::{self, RuleAction};
 use callgate_shared::Reason;
 use callgate_shared::flow::{ICMP, ICMPV6, TCP, UDP};
 
-use crate::control::Command;
+use crate::control::{Command, EventQuery};
 use crate::firewall::{Firewall, now, unix};
 
 /// Packets that no rules file can switch off, as the judge lets them by.
@@ -30,6 +30,11 @@ pub fn answer(firewall: &mut Firewall, command: Command) {
         Command::Flows { limit, reply } => drop(reply.send(Ok(firewall.flow_rows(limit)))),
         Command::Rules(reply) => drop(reply.send(Ok(firewall.rule_rows()))),
         Command::Counters(reply) => drop(reply.send(Ok(firewall.counter_rows()))),
+        Command::Phones { limit, reply } => drop(reply.send(Ok(firewall.phone_rows(limit)))),
+        Command::Events { query, reply } => {
+            let EventQuery { after, kinds, limit } = query;
+            drop(reply.send(Ok(firewall.events.page(after, &kinds, limit))));
+        }
         Command::Reload { file, reply } => drop(reply.send(firewall.reload(file.as_deref()))),
     }
 }
@@ -113,6 +118,11 @@ impl Firewall {
             }
         };
         Page::of(pinholes.into_iter().map(row), limit)
+    }
+
+    fn phone_rows(&self, limit: usize) -> Page<PhoneRow> {
+        let now = now();
+        Page::of(self.engine.phones().map(|phone| PhoneRow::new(phone, now)), limit)
     }
 
     fn flow_rows(&self, limit: usize) -> Page<FlowRow> {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::replay;
+use crate::{events, replay};
 
 const AFTER_HELP: &str = "\
 Data goes to stdout, talk to stderr. Colours are used on a terminal unless NO_COLOR is set.
@@ -61,6 +61,14 @@ pub(crate) enum Command {
     },
     /// Packets passed and dropped, by interface and reason
     Counters,
+    /// What speaks SCCP
+    #[command(subcommand)]
+    Sccp(Sccp),
+    /// What happened to phones, gateways and files, the oldest first
+    ///
+    /// Registrations and their ends, alarms, refusals, transfers. The daemon remembers the last 4096, half of
+    /// them for refusals and transfers; they are in its log too, under `event`.
+    Events(events::Args),
     /// Read the rules again and put them in force at once
     ///
     /// A file with an error changes nothing: its errors are printed and the exit status is 1. Only root and the
@@ -77,6 +85,21 @@ pub(crate) enum Command {
         file: PathBuf,
     },
     Replay(replay::Args),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Sccp {
+    /// Phones and other devices that register by SCCP, by name
+    ///
+    /// SINCE is the time since STATE has been what it is. A dash in place of a name: the registration was not
+    /// seen, the device was met in the middle of its connection.
+    Phones {
+        #[command(flatten)]
+        listing: Listing,
+        /// Show each phone's ports, protocol version, lines and firmware too
+        #[arg(long)]
+        long: bool,
+    },
 }
 
 #[derive(Debug, Args)]

@@ -3,6 +3,7 @@
 //! - [`cli`]: what the command line can say
 //! - [`client`]: HTTP over the control socket
 //! - [`show`]: a printer per listing, on [`screen`] and [`table`]
+//! - [`events`]: what happened, and what happens
 //! - [`check`]: reads a rules file as the daemon would
 //! - [`replay`]: puts a capture through the firewall, without privileges and without a daemon
 //!
@@ -15,6 +16,7 @@ mod capture;
 mod check;
 mod cli;
 mod client;
+mod events;
 mod replay;
 mod screen;
 mod show;
@@ -29,7 +31,7 @@ use clap::Parser;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use cli::{Cli, Command, Listing};
+use cli::{Cli, Command, Listing, Sccp};
 use client::{Client, ClientError};
 use screen::Screen;
 
@@ -78,6 +80,11 @@ fn run(cli: &Cli, out: &mut dyn Write) -> anyhow::Result<Outcome> {
             print(&rules, json, out, |rules, screen| show::rules(rules, *long, screen))
         }
         Command::Counters => print(&client.get("/v1/counters")?, json, out, show::counters),
+        Command::Sccp(Sccp::Phones { listing, long }) => {
+            let page = page(&client, "/v1/phones", listing)?;
+            print(&page, json, out, |page, screen| show::phones(page, *long, screen))
+        }
+        Command::Events(args) => events::run(&client, args, json, out),
         Command::Reload { file } => reload(&client, file.as_deref(), json, out),
         Command::Check { file } => check::run(file, json, out),
         Command::Replay(args) => replay::run(args, json, out),

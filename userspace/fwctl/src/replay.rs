@@ -165,7 +165,7 @@ impl Firewall {
                 Action::Close { to, transport, .. } => {
                     self.model.close(&key(*to, *transport));
                 }
-                Action::Call(_) | Action::Ended(..) | Action::Refused { .. } => {}
+                Action::Call(_) | Action::Ended(..) | Action::Refused { .. } | Action::Event(_) => {}
             }
             report.action(frame, action)?;
         }
@@ -183,6 +183,7 @@ impl Firewall {
             Kind::H245 => Inspect::H245,
             Kind::H225 => Inspect::H225,
             Kind::Ras => Inspect::Ras,
+            Kind::Tftp => Inspect::Tftp,
             _ => Inspect::None,
         };
         Pinhole {

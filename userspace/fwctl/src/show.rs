@@ -1,5 +1,8 @@
 //! A printer per listing. Each takes what the daemon answered and writes it for people.
 
+mod events;
+mod phones;
+
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::net::SocketAddr;
@@ -12,6 +15,9 @@ use callgate_api::{
 
 use crate::screen::{Screen, Tone, bytes, duration, number, plural, printable};
 use crate::table::{Cell, Table, address, count, cut, spare, text};
+
+pub(crate) use events::{event, events, lost};
+pub(crate) use phones::phones;
 
 /// A heartbeat older than this is taken for a dead daemon by the kernel half.
 const STALE_MS: u64 = 1_000;
@@ -350,6 +356,7 @@ const fn medium(medium: Medium) -> &'static str {
         Medium::Control => "h245",
         Medium::H225 => "h225",
         Medium::Ras => "ras",
+        Medium::File => "file",
         Medium::Other => "other",
     }
 }

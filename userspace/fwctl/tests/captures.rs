@@ -1,6 +1,7 @@
 //! The captures of `tests/captures`, replayed: what each call must open, and that all of it is closed in the end.
 //!
-//! Made with third-party endpoints: two H.323 stacks and a gatekeeper, a PBX, two SIP clients. The addresses were
+//! Made with third-party endpoints: two H.323 stacks and a gatekeeper, a Skinny phone and its call manager, a PBX,
+//! two SIP clients. The addresses were
 //! read from them with tshark.
 
 use std::collections::BTreeSet;
@@ -60,6 +61,12 @@ const CAPTURES: &[Capture] = &[
         name: "h323-cg-cg-slow-tunnel-ras-ab",
         must: &["10.77.1.10:5000", "10.77.2.20:5000", "10.77.2.20:5001"],
         may: &["10.77.1.10:5001", "10.77.1.10:1720", "10.77.2.20:1720"],
+    },
+    // The phone fetches its configuration first, and sends RTP from another port than it receives on.
+    Capture {
+        name: "sccp-pyskinny",
+        must: &["10.77.1.10:49948", "10.77.2.20:49997"],
+        may: &["10.77.1.10:49949", "10.77.2.20:49998", "10.77.1.10:57652"],
     },
     Capture {
         name: "sip-baresip-tcp-ab",

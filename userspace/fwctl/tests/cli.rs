@@ -1,7 +1,7 @@
 //! The tool as its callers see it: exit status, stdout and stderr, against a daemon that knows its answers by heart.
 
 use std::fs;
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
@@ -145,6 +145,53 @@ fn a_closed_pipe_is_silent() {
     drop(stdout);
     let (status, _, err) = parts(&child.wait_with_output().expect("it ends"));
     assert_eq!((status, err.as_str()), (0, ""));
+}
+
+/// Two events, whatever is asked after.
+fn events() -> Value {
+    let event = |number: u64, kind: &str| {
+        json!({"number": number, "at_unix": 1_795_221_667, "kind": kind, "protocol": "sccp",
+               "source": "10.20.0.115:49170", "subject": "SEP0011AABBCCDD", "text": ""})
+    };
+    json!({"rows": [event(7, "registered"), event(8, "alarm")], "next": 8, "lost": 3})
+}
+
+#[test]
+fn events_are_asked_for_by_kind() {
+    let daemon = Daemon::start(vec![("/v1/events", 200, events())]);
+    let (status, out, err) = parts(&daemon.run(&["events", "--kind", "alarm", "--kind", "registered"]));
+    let table = "\
+UTC             EVENT       PROTO  FROM         SUBJECT
+11-21 00:41:07  registered  sccp   10.20.0.115  SEP0011AABBCCDD
+11-21 00:41:07  alarm       sccp   10.20.0.115  SEP0011AABBCCDD
+";
+    assert_eq!((status, out.as_str(), err.as_str()), (0, table, ""));
+    let (status, out, _) = parts(&daemon.run(&["events", "--json"]));
+    assert_eq!((status, serde_json::from_str::<Value>(&out).expect("JSON")), (0, events()));
+    let (status, _, err) = parts(&daemon.run(&["events", "--kind", "alarms"]));
+    assert!(status == 2 && err.contains("'alarm'"), "{err}");
+}
+
+#[test]
+fn following_goes_on_until_nobody_reads() {
+    let daemon = Daemon::start(vec![("/v1/events", 200, events())]);
+    let mut child = fwctl()
+        .arg("--socket")
+        .arg(daemon.directory.path().join("socket"))
+        .args(["events", "--follow", "--json"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("it runs");
+    let stdout = child.stdout.take().expect("a pipe");
+    let lines = BufReader::new(stdout).lines().take(3).map(|line| {
+        let row: Value = serde_json::from_str(&line.expect("a line")).expect("JSON");
+        row["number"].as_u64().expect("a number")
+    });
+    assert_eq!(lines.collect::<Vec<_>>(), [7, 8, 7], "the third was asked for after the first page");
+    let (status, _, err) = parts(&child.wait_with_output().expect("it ends"));
+    assert_eq!(status, 0);
+    assert!(err.starts_with("fwctl: 3 events have been forgotten by the daemon\n"), "{err}");
 }
 
 fn check(directory: &Path, text: &str, arguments: &[&str]) -> (i32, String, String) {

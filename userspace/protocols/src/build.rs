@@ -1,9 +1,11 @@
-//! Builds H.323 messages, for tests that speak it: just enough for a G.711 call in each of its forms.
+//! Builds H.323 messages, for tests that speak it: just enough for a G.711 call in each of its forms. Those of
+//! SCCP are in [`sccp`].
 //!
 //! Call signalling messages come as whole TPKTs. H.245 messages come bare: wrap them in [`tpkt`] for a connection
 //! of their own, or put them into [`Parts::h245_control`] to tunnel them.
 
 pub mod ras;
+pub mod sccp;
 mod writer;
 
 use std::net::{IpAddr, SocketAddr};

@@ -9,9 +9,12 @@
 pub mod build;
 pub mod h225;
 pub mod h245;
+pub mod mgcp;
 pub mod per;
 pub mod q931;
 pub mod ras;
+pub mod sccp;
 pub mod sdp;
 pub mod sip;
+pub mod tftp;
 pub mod tpkt;

@@ -10,6 +10,7 @@
 //! - [`ruleset`]: what a rules file says, checked; a [`RuleSet`] that exists is a valid one
 //! - [`diagnostic`]: errors and warnings for people
 //! - [`mod@compile`]: field classes and the action table, "first match wins" resolved
+//! - [`inspect`]: how far each inspected protocol is trusted
 //! - [`oracle`]: the naive matcher the compiler is tested against
 //! - [`model`]: the tables in ordinary collections: the kernel half's twin in user space
 //!
@@ -19,6 +20,7 @@
 
 pub mod compile;
 pub mod diagnostic;
+pub mod inspect;
 pub mod model;
 pub mod oracle;
 mod parse;
@@ -29,6 +31,7 @@ mod suggest;
 
 pub use compile::{CompileError, Compiled, MemorySlots, Slots, compile};
 pub use diagnostic::{Diagnostic, Position, Report, Severity};
+pub use inspect::{Admission, InspectPolicies, MgcpPolicy, Pattern, SccpPolicy, TftpPolicy, UnknownMessage};
 pub use model::Model;
 pub use prefixes::{Addresses, PrefixSet};
 pub use ruleset::{MediaAuthority, Rule, RuleSet, Settings};

@@ -14,6 +14,7 @@ use callgate_shared::limit::{self, Scope, Unit};
 use callgate_shared::policy::{self, Action, Inspect, MAX_ZONES, Timeouts, ZONE_NONE, ZONE_SELF};
 
 use crate::diagnostic::{Diagnostic, Position, Severity, Source, Span};
+use crate::inspect::InspectPolicies;
 use crate::parse;
 use crate::prefixes::{Addresses, PrefixSet};
 use crate::service::Service;
@@ -25,6 +26,7 @@ pub struct RuleSet {
     pub(crate) zones: Vec<Zone>,
     pub(crate) groups: BTreeMap<String, PrefixSet>,
     pub(crate) settings: Settings,
+    pub(crate) inspect: InspectPolicies,
     pub(crate) rules: Vec<Rule>,
     pub(crate) warnings: Vec<Diagnostic>,
 }
@@ -52,6 +54,11 @@ impl RuleSet {
     /// The settings, with defaults where the file says nothing.
     pub fn settings(&self) -> &Settings {
         &self.settings
+    }
+
+    /// What the `[inspect]` tables say, with defaults where the file says nothing.
+    pub fn inspect(&self) -> &InspectPolicies {
+        &self.inspect
     }
 
     /// The rules, the first match first.

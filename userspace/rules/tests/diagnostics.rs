@@ -1,6 +1,9 @@
 //! What people are told about a rules file: the exact text, every error at once, and never a panic.
 
-use callgate_rules::{CompileError, Diagnostic, MemorySlots, Report, RuleSet, Severity, Slots, compile};
+use callgate_rules::{
+    Addresses, Admission, CompileError, Diagnostic, InspectPolicies, MemorySlots, Pattern, Report, RuleSet,
+    SccpPolicy, Severity, Slots, TftpPolicy, UnknownMessage, compile,
+};
 use proptest::prelude::*;
 
 const SHIPPED: [&str; 2] =
@@ -249,6 +252,140 @@ fn encrypted_signalling_is_a_warning() {
     let set = RuleSet::parse("f.toml", text).expect("a warning is no error");
     assert_eq!(set.warnings().len(), 1);
     assert_eq!(set.warnings()[0].message, "`sips` is usually encrypted and cannot be read");
+}
+
+/// A file whose rules inspect SCCP, MGCP and TFTP, and these `[inspect]` tables.
+fn inspecting(tables: &str) -> String {
+    let rule = |protocol: &str, service: &str| {
+        format!(
+            "[[rule]]\nname = \"{protocol}\"\nservice = \"{service}\"\naction = \"inspect\"\n\
+             inspect = \"{protocol}\"\n"
+        )
+    };
+    let rules = [rule("sccp", "sccp"), rule("mgcp", "mgcp"), rule("tftp", "tftp")].concat();
+    format!("version = 1\n{tables}\n[groups]\nagents = \"10.1.1.10\"\ngateways = \"10.30.0.0/28\"\n{rules}")
+}
+
+#[test]
+fn inspect_tables_are_read() {
+    let text = inspecting(
+        r#"
+[inspect.sccp]
+allow                    = ["SEP*", "CIPC*"]
+deny                     = "SEP00DEAD*"
+phones                   = "SEP0011AABBCC??"
+unknown_phones           = "refuse"
+one_address_per_device   = false
+registrations_per_source = 24
+registrations_per_second = 5
+message_id_max           = 0x0160
+unknown                  = "drop"
+length_max               = 2048
+[inspect.mgcp]
+call_agents = "agents"
+gateways    = ["gateways", "10.30.1.1"]
+[inspect.tftp]
+write     = true
+files     = ["SEP*", "*.loads"]
+match_mac = false
+"#,
+    );
+    let set = RuleSet::parse("f.toml", &text).expect("it is right");
+    assert!(set.warnings().is_empty());
+    let patterns = |texts: &[&str]| texts.iter().filter_map(|text| Pattern::new(text)).collect::<Vec<_>>();
+    let InspectPolicies { sccp, mgcp, tftp } = set.inspect();
+    let expected = SccpPolicy {
+        allow: patterns(&["SEP*", "CIPC*"]),
+        deny: patterns(&["SEP00DEAD*"]),
+        phones: patterns(&["SEP0011AABBCC??"]),
+        unknown_phones: Admission::Refuse,
+        one_address_per_device: false,
+        registrations_per_source: 24,
+        registrations_per_second: 5,
+        message_id_max: 0x0160,
+        unknown: UnknownMessage::Drop,
+        length_max: 2_048,
+    };
+    assert_eq!(*sccp, expected);
+    let among = |addresses: &Addresses, ip: &str| addresses.contains(ip.parse().expect("an address"));
+    assert!(among(&mgcp.call_agents, "10.1.1.10") && !among(&mgcp.call_agents, "10.30.0.1"));
+    assert!(among(&mgcp.gateways, "10.30.0.1") && among(&mgcp.gateways, "10.30.1.1"));
+    assert_eq!(*tftp, TftpPolicy { write: true, files: patterns(&["SEP*", "*.loads"]), match_mac: false });
+}
+
+#[test]
+fn without_inspect_tables_the_defaults_hold() {
+    let set = RuleSet::parse("f.toml", &inspecting("")).expect("it is right");
+    assert_eq!(*set.inspect(), InspectPolicies::default());
+}
+
+#[test]
+fn inspect_tables_are_checked_in_full() {
+    let text = inspecting(
+        r#"[inspect.skinny]
+[inspect.sccp]
+alow                     = "SEP*"
+allow                    = []
+deny                     = ["SEP 1", ""]
+unknown_phones           = "flagg"
+one_address_per_device   = "yes"
+registrations_per_source = 0
+message_id_max           = 0x0100
+unknown                  = "reject"
+length_max               = 3
+[inspect.mgcp]
+call_agents = "agent"
+[inspect.tftp]
+files = 7
+write = 0
+"#,
+    );
+    assert_eq!(
+        summary(&text),
+        [
+            "2:10 unknown key `skinny`",
+            "4:1 unknown key `alow`",
+            "5:28 `allow` is empty",
+            "6:29 `deny` holds what cannot be a pattern",
+            "6:38 `deny` holds what cannot be a pattern",
+            "7:28 `unknown_phones` cannot be `flagg`",
+            "8:28 `one_address_per_device` must be `true` or `false`, not a string",
+            "9:28 `registrations_per_source` is out of range",
+            "10:28 `message_id_max` is out of range",
+            "11:28 `unknown` cannot be `reject`",
+            "12:28 `length_max` is out of range",
+            "14:15 there is no group `agent`",
+            "16:9 `files` must be a string or a list of strings, not an integer",
+            "17:9 `write` must be `true` or `false`, not an integer",
+        ]
+    );
+    let found = errors(&text);
+    let suggestion = |line: u32| found.iter().find(|d| d.position.line == line)?.suggestion.as_deref();
+    assert_eq!(suggestion(4), Some("did you mean `allow`?"));
+    assert_eq!(suggestion(7), Some("did you mean `flag`?"));
+    assert_eq!(suggestion(9), Some("permitted: 1 to 65535"));
+    assert_eq!(suggestion(14), Some("did you mean `agents`?"));
+}
+
+#[test]
+fn inspect_tables_that_change_nothing_are_warnings() {
+    let warnings = |text: &str| -> Vec<String> {
+        let set = RuleSet::parse("f.toml", text).expect("a warning is no error");
+        let line = |d: &Diagnostic| format!("{}:{} {}", d.position.line, d.position.column, d.message);
+        set.warnings().iter().map(line).collect()
+    };
+    assert_eq!(
+        warnings("version = 1\n[inspect.tftp]\nwrite = true\n"),
+        ["2:10 no rule inspects tftp: the table has no effect"]
+    );
+    assert_eq!(
+        warnings(&inspecting("[inspect.sccp]\nunknown_phones = \"flag\"")),
+        ["3:18 every phone is unknown: the table names no `phones`"]
+    );
+    assert_eq!(
+        warnings(&inspecting("[inspect.sccp]\nphones = \"SEP*\"")),
+        ["3:1 `phones` has no effect while unknown phones are allowed like them"]
+    );
 }
 
 #[test]

@@ -120,13 +120,37 @@ fn voice_services_are_inspected() {
 }
 
 /// The manual's example and its tables of names are those of the language.
+/// The TOML in a text.
+fn examples(text: &str) -> Vec<&str> {
+    text.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect()
+}
+
+/// Its examples are one file.
+#[test]
+fn the_readme_is_right() {
+    let text = examples(include_str!("../../../README.md")).concat();
+    if let Err(errors) = RuleSet::parse("README.md", &text) {
+        panic!("{}", Report(&errors));
+    }
+}
+
 #[test]
 fn the_manual_is_right() {
     let manual = include_str!("../LANGUAGE.md");
-    let example = manual.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next());
-    let set = RuleSet::parse("LANGUAGE.md", example.expect("an example"))
-        .unwrap_or_else(|errors| panic!("{}", Report(&errors)));
-    assert!(set.warnings().is_empty(), "{}", Report(set.warnings()));
+    let [whole, tables] = examples(manual)[..] else { panic!("two examples") };
+    let rules: String = ["sccp", "mgcp", "tftp"]
+        .map(|protocol| {
+            format!(
+                "[[rule]]\nname = \"{protocol}\"\nservice = \"{protocol}\"\naction = \"inspect\"\n\
+                 inspect = \"{protocol}\"\n"
+            )
+        })
+        .concat();
+    let groups = "[groups]\ncallmanagers = \"10.1.1.10\"\ngateways = \"10.30.0.0/28\"\n";
+    for text in [whole.to_owned(), format!("version = 1\n{tables}{groups}{rules}")] {
+        let set = RuleSet::parse("LANGUAGE.md", &text).unwrap_or_else(|errors| panic!("{}", Report(&errors)));
+        assert!(set.warnings().is_empty(), "{}", Report(set.warnings()));
+    }
     for (name, _) in callgate_rules::service::named() {
         assert!(manual.contains(&format!("`{name}`")), "{name}");
     }

@@ -27,7 +27,7 @@ fn core() -> Core {
         (ANY, RulePolicy { media: Authority::Any }),
         (GROUP, RulePolicy { media: Authority::Group(Arc::new(Group)) }),
     ]);
-    Core::new(Policy { ports: 16_384..=32_767, rules }, Bounds { streams_per_call: 4, ..Bounds::default() })
+    Core::new(Policy { rules, ..Policy::default() }, Bounds { streams_per_call: 4, ..Bounds::default() })
 }
 
 fn host(text: &str) -> IpAddr {
@@ -76,7 +76,7 @@ fn told(core: &mut Core) -> Vec<String> {
             Action::Close { to, reason, .. } => Some(format!("close {to} {}", reason.name())),
             Action::Refused { address, refusal, .. } => Some(format!("refused {address} {}", refusal.name())),
             Action::Ended(_, reason) => Some(format!("ended {}", reason.name())),
-            Action::Call(_) => None,
+            Action::Call(_) | Action::Event(_) => None,
         })
         .collect()
 }

@@ -97,7 +97,7 @@ impl Lab {
                     Some(format!("refuse {address} {}", refusal.name()))
                 }
                 Action::Ended(_, reason) => Some(format!("end {}", reason.name())),
-                Action::Call(_) => None,
+                Action::Call(_) | Action::Event(_) => None,
             })
             .collect()
     }
@@ -128,7 +128,7 @@ impl Lab {
 
 fn core() -> Core {
     let rules = HashMap::from([(ANY, RulePolicy { media: Authority::Any })]);
-    Core::new(Policy { ports: 16_384..=32_767, rules }, Bounds::default())
+    Core::new(Policy { rules, ..Policy::default() }, Bounds::default())
 }
 
 /// A call up to Connect, in which nothing is opened.

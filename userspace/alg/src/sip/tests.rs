@@ -29,7 +29,7 @@ struct Lab {
 impl Lab {
     fn new(slot: u32) -> Self {
         let rules = HashMap::from([(ANY, RulePolicy { media: Authority::Any })]);
-        let core = Core::new(Policy { ports: 16_384..=32_767, rules }, Bounds::default());
+        let core = Core::new(Policy { rules, ..Policy::default() }, Bounds::default());
         Self { core, tracker: Tracker::default(), now: Time(1_000_000_000), slot }
     }
 
@@ -76,7 +76,7 @@ impl Lab {
                     Some(format!("refused {address} {}", refusal.name()))
                 }
                 Action::Ended(_, reason) => Some(format!("ended {}", reason.name())),
-                Action::Call(_) => None,
+                Action::Call(_) | Action::Event(_) => None,
             })
             .collect()
     }

@@ -180,7 +180,7 @@ impl<'a> Report<'a> {
                     return print(self.out, &event);
                 }
             }
-            Action::Call(_) | Action::Ended(..) => {}
+            Action::Call(_) | Action::Ended(..) | Action::Event(_) => {}
         }
         Ok(())
     }

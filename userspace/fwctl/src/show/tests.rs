@@ -167,3 +167,85 @@ refused    privileged-port 3
 ";
     assert_eq!(shown(answer, status), expected);
 }
+
+fn four_events() -> Value {
+    let event = |number: u64, kind: &str, protocol: &str, source: &str, subject: &str, text: &str| {
+        json!({"number": number, "at_unix": 1_795_221_667 + number, "kind": kind, "protocol": protocol,
+               "source": source, "subject": subject, "text": text})
+    };
+    json!({"next": 4, "lost": 0, "rows": [
+        event(0, "registered", "sccp", "10.20.0.115:49170", "SEP0011AABBCCDD", "7960, version 20"),
+        event(1, "unregistered-abnormally", "sccp", "[2001:db8:0:1::15]:50123", "SEP0011AABBCCDE", ""),
+        event(2, "alarm", "sccp", "10.20.0.115:49170", "SEP0011AABBCCDD", "25: Name=SEP0011 \u{1b}[2J"),
+        event(3, "file-fetched", "tftp", "10.20.0.115:1024", "SEP0011AABBCCDD.cnf.xml.sgn", "signed"),
+    ]})
+}
+
+#[test]
+fn events_at_80_columns() {
+    let expected = "\
+UTC             EVENT                    PROTO  FROM             SUBJECT
+11-21 00:41:07  registered               sccp   10.20.0.115      SEP0011AABBCCDD
+    7960, version 20
+11-21 00:41:08  unregistered-abnormally  sccp   2001:…8:0:1::15  SEP0011AABBCCDE
+11-21 00:41:09  alarm                    sccp   10.20.0.115      SEP0011AABBCCDD
+    25: Name=SEP0011 \\u{1b}[2J
+11-21 00:41:10  file-fetched             tftp   10.20.0.115      SEP0011AABBCCD…
+    signed
+";
+    assert_eq!(shown(four_events(), events), expected);
+}
+
+#[test]
+fn events_that_come_one_by_one_are_lines() {
+    let page: callgate_api::EventPage =
+        serde_json::from_value(four_events()).expect("an answer of the daemon");
+    let mut out = Vec::new();
+    for row in &page.rows {
+        event(row, &mut Screen::plain(&mut out, Some(80))).expect("memory takes it");
+    }
+    let expected = "\
+11-21 00:41:07  registered               sccp  10.20.0.115:49170  SEP0011AABBCCDD  7960, version 20
+11-21 00:41:08  unregistered-abnormally  sccp  [2001:db8:0:1::15]:50123  SEP0011AABBCCDE
+11-21 00:41:09  alarm                    sccp  10.20.0.115:49170  SEP0011AABBCCDD  25: Name=SEP0011 \\u{1b}[2J
+11-21 00:41:10  file-fetched             tftp  10.20.0.115:1024  SEP0011AABBCCDD.cnf.xml.sgn  signed
+";
+    assert_eq!(String::from_utf8(out).expect("UTF-8"), expected);
+}
+
+fn phone_rows() -> Value {
+    let phone = |name: &str, model: &str, address: &str, manager: &str, state: &str, known: bool| {
+        json!({"name": name, "model": model, "version": known.then_some(20), "address": address, "announced": "10.20.0.116",
+               "manager": manager, "lines": known.then_some(1), "load": if known { "SCCP42.9-4-2SR3-1S" } else { "" },
+               "state": state, "since_s": 7_800, "picked_up": !known, "unknown": known})
+    };
+    let managers = ["10.1.1.10:2000", "[2001:db8:0:1::10]:2000"];
+    json!({"total": 3, "rows": [
+        phone("", "", "10.20.0.116:50000", managers[0], "registered", false),
+        phone("CIPC-RECEPTION1", "IP Communicator", "10.20.0.115:49170", managers[0], "unregistering", true),
+        phone("SEP0011AABBCCDD", "7942", "[2001:db8:0:1::15]:50123", managers[1], "lost", true),
+    ]})
+}
+
+#[test]
+fn phones_at_80_columns() {
+    let expected = "\
+NAME             MODEL  ADDRESS           STATE          SINCE  CALL MANAGER
+-                -      10.20.0.116       registered     2h10m  10.1.1.10
+CIPC-RECEPTION1  IP C…  10.20.0.115       unregistering  2h10m  10.1.1.10
+SEP0011AABBCCDD  7942   2001:db8:0:1::15  lost           2h10m  2001:db8:0:1::10
+";
+    assert_eq!(shown(phone_rows(), |page, screen| phones(page, false, screen)), expected);
+}
+
+#[test]
+fn phones_with_what_they_say_of_themselves() {
+    let text = shown(phone_rows(), |page, screen| phones(page, true, screen));
+    let notes: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("    ")).collect();
+    let expected = [
+        "10.20.0.116:50000 → 10.1.1.10:2000, registration not seen",
+        "10.20.0.115:49170 → 10.1.1.10:2000, says 10.20.0.116, version 20, 1 line, S…",
+        "[2001:db8:0:1::15]:50123 → [2001:db8:0:1::10]:2000, version 20, 1 line, SCC…",
+    ];
+    assert_eq!(notes, expected);
+}

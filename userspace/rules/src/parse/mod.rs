@@ -6,6 +6,7 @@
 
 mod checker;
 mod groups;
+mod inspect;
 mod rule;
 mod settings;
 mod zones;
@@ -33,18 +34,21 @@ pub(crate) fn parse(source: Source) -> Result<RuleSet, Vec<Diagnostic>> {
     }
 
     let root = Section::new(document.get_ref(), 0..0);
-    checker.known_keys(&root, &["version", "zones", "groups", "settings", "rule"]);
+    checker.known_keys(&root, &["version", "zones", "groups", "settings", "inspect", "rule"]);
     version(&mut checker, &root);
     let zones = zones::zones(&mut checker, &root);
     let groups = groups::groups(&mut checker, &root);
     let settings = settings::settings(&mut checker, &root, &zones);
-    let rules = rules(&mut checker, &root, &rule::Names { zones: &zones, groups: &groups });
+    let names = rule::Names { zones: &zones, groups: &groups };
+    let inspect = inspect::inspect(&mut checker, &root, &names);
+    let rules = rules(&mut checker, &root, &names);
+    inspect::unused(&mut checker, &root, &rules);
 
     let diagnostics = checker.finish();
     if diagnostics.iter().any(|diagnostic| diagnostic.severity == Severity::Error) {
         return Err(diagnostics);
     }
-    Ok(RuleSet { source, zones, groups, settings, rules, warnings: diagnostics })
+    Ok(RuleSet { source, zones, groups, settings, inspect, rules, warnings: diagnostics })
 }
 
 fn version(checker: &mut Checker<'_>, root: &Section<'_>) {

@@ -129,7 +129,12 @@ fn zones(checker: &mut Checker<'_>, value: &Value<'_>, zones: &[Zone]) -> ZoneSe
     set
 }
 
-fn addresses(checker: &mut Checker<'_>, what: &str, value: &Value<'_>, names: &Names<'_>) -> Addresses {
+pub(super) fn addresses(
+    checker: &mut Checker<'_>,
+    what: &str,
+    value: &Value<'_>,
+    names: &Names<'_>,
+) -> Addresses {
     let words = checker.strings(what, value);
     let special: &[&str] = if what == "media" { &["any", "signaller"] } else { &["any"] };
     let known = || names.groups.keys().map(String::as_str).chain(special.iter().copied());
@@ -167,7 +172,7 @@ fn services(checker: &mut Checker<'_>, section: &Section<'_>, words: &[Word<'_>]
 }
 
 /// An empty list would match nothing; a missing key matches everything. Only one of them can be meant.
-fn empty_list(checker: &mut Checker<'_>, what: &str, value: &Value<'_>, empty: bool) {
+pub(super) fn empty_list(checker: &mut Checker<'_>, what: &str, value: &Value<'_>, empty: bool) {
     if empty && value.get_ref().is_array() {
         checker.error_with(&value.span(), format!("`{what}` is empty"), "leave it out to match everything");
     }

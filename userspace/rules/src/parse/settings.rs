@@ -60,7 +60,7 @@ pub(super) fn settings(checker: &mut Checker<'_>, root: &Section<'_>, zones: &[Z
 }
 
 /// Takes a value where there is one; where there is none, an error has been reported.
-fn set<T>(place: &mut T, value: Option<T>) {
+pub(super) fn set<T>(place: &mut T, value: Option<T>) {
     if let Some(value) = value {
         *place = value;
     }

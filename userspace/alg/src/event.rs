@@ -1,0 +1,195 @@
+//! What operators want to know of phones, gateways and file transfers, in their own words.
+//!
+//! An [`Event`] is made by a tracker and told by [`crate::Action::Event`]; keeping, counting and showing it is
+//! the caller's business. Texts are cut to bounds and freed of control characters, whatever a peer sent.
+
+use std::fmt;
+use std::net::SocketAddr;
+
+use callgate_shared::policy::Inspect;
+use serde::{Deserialize, Serialize};
+
+use crate::action::{Context, Time};
+
+/// Something an operator wants to know.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Event {
+    /// When.
+    pub time: Time,
+    /// What.
+    pub kind: EventKind,
+    /// By which protocol.
+    #[serde(with = "crate::call::protocol_name")]
+    pub protocol: Inspect,
+    /// Whose doing it is.
+    pub source: SocketAddr,
+    /// A device's name, a file, an endpoint; at most [`Self::MAX_SUBJECT`] bytes, may be empty.
+    pub subject: String,
+    /// More, for people; at most [`Self::MAX_TEXT`] bytes, may be empty.
+    pub text: String,
+}
+
+impl Event {
+    /// Most bytes of a subject.
+    pub const MAX_SUBJECT: usize = 128;
+    /// Most bytes of a text.
+    pub const MAX_TEXT: usize = 256;
+
+    /// An event of the sender of a message.
+    pub fn new(context: &Context, kind: EventKind, subject: &str, text: &str) -> Self {
+        Self::at(context.now, kind, context.protocol, context.source, subject, text)
+    }
+
+    /// An event nobody sent a message for: silence, say.
+    pub fn at(
+        time: Time,
+        kind: EventKind,
+        protocol: Inspect,
+        source: SocketAddr,
+        subject: &str,
+        text: &str,
+    ) -> Self {
+        let (subject, text) = (printable(subject, Self::MAX_SUBJECT), printable(text, Self::MAX_TEXT));
+        Self { time, kind, protocol, source, subject, text }
+    }
+}
+
+/// What an event is; its `name` is shown to people and programs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum EventKind {
+    /// A phone or endpoint has registered.
+    Registered,
+    /// A device whose name the rules file does not know, or that was never seen before, has registered.
+    NewlySeen,
+    /// A device unregistered itself, or was told to.
+    Unregistered,
+    /// A device's connection was lost, or its keep-alives have stopped.
+    UnregisteredAbnormally,
+    /// A device or its server refused a registration of its own accord.
+    Rejected,
+    /// A device is not what, or not where, it was.
+    Mismatch,
+    /// A device's own alarm text.
+    Alarm,
+    /// A server told a device to reset or restart.
+    Reset,
+    /// A gateway has restarted, and its calls are over.
+    Restarted,
+    /// A device could not send or receive media.
+    MediaFailed,
+    /// The firewall refused a registration, a command or a file.
+    Refused,
+    /// A message could not be read, or broke the protocol.
+    Violation,
+    /// A file was asked for and is on its way.
+    FileAsked,
+    /// A file has been transferred to its last block.
+    FileFetched,
+    /// A transfer ended in an error, or in silence.
+    FileFailed,
+    /// A trust list is larger than phones can load.
+    TrustListTooLarge,
+}
+
+impl EventKind {
+    /// Every kind.
+    pub const ALL: [Self; 16] = [
+        Self::Registered,
+        Self::NewlySeen,
+        Self::Unregistered,
+        Self::UnregisteredAbnormally,
+        Self::Rejected,
+        Self::Mismatch,
+        Self::Alarm,
+        Self::Reset,
+        Self::Restarted,
+        Self::MediaFailed,
+        Self::Refused,
+        Self::Violation,
+        Self::FileAsked,
+        Self::FileFetched,
+        Self::FileFailed,
+        Self::TrustListTooLarge,
+    ];
+
+    /// The name shown to people and programs.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Registered => "registered",
+            Self::NewlySeen => "newly-seen",
+            Self::Unregistered => "unregistered",
+            Self::UnregisteredAbnormally => "unregistered-abnormally",
+            Self::Rejected => "rejected",
+            Self::Mismatch => "mismatch",
+            Self::Alarm => "alarm",
+            Self::Reset => "reset",
+            Self::Restarted => "restarted",
+            Self::MediaFailed => "media-failed",
+            Self::Refused => "refused",
+            Self::Violation => "violation",
+            Self::FileAsked => "file-asked",
+            Self::FileFetched => "file-fetched",
+            Self::FileFailed => "file-failed",
+            Self::TrustListTooLarge => "trust-list-too-large",
+        }
+    }
+
+    /// The kind of this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.name() == name)
+    }
+
+    /// Whether it is bad news.
+    pub const fn is_warning(self) -> bool {
+        !matches!(
+            self,
+            Self::Registered
+                | Self::NewlySeen
+                | Self::Unregistered
+                | Self::Reset
+                | Self::FileAsked
+                | Self::FileFetched
+        )
+    }
+}
+
+impl fmt::Display for EventKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// The text up to so many bytes, a `?` in place of each character a terminal might obey.
+fn printable(text: &str, most: usize) -> String {
+    let end = text.floor_char_boundary(most);
+    text[..end].chars().map(|c| if c.is_control() { '?' } else { c }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event(subject: &str, text: &str) -> Event {
+        let source = "192.0.2.1:50000".parse().expect("an address");
+        Event::at(Time(1), EventKind::Alarm, Inspect::Sccp, source, subject, text)
+    }
+
+    #[test]
+    fn texts_are_cut_between_characters_and_cannot_command_a_terminal() {
+        let event = event("SEP\x1b[2J\u{9b}", &"ü".repeat(200));
+        assert_eq!(event.subject, "SEP?[2J?");
+        assert_eq!(event.text, "ü".repeat(128));
+        let odd = self::event(&format!("x{}", "ü".repeat(100)), "");
+        assert_eq!(odd.subject.len(), 127);
+    }
+
+    #[test]
+    fn names_are_the_same_for_people_and_programs() {
+        for kind in EventKind::ALL {
+            let quoted = format!("\"{}\"", kind.name());
+            assert_eq!(serde_json::to_string(&kind).expect("it has no map"), quoted);
+            assert_eq!(EventKind::from_name(kind.name()), Some(kind));
+        }
+    }
+}
