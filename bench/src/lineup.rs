@@ -3,7 +3,7 @@
 use regex::Regex;
 
 /// Name of a case and of the case it is compared with.
-pub(crate) const CASES: [(&str, Option<&str>); 10] = [
+pub(crate) const CASES: [(&str, Option<&str>); 23] = [
     ("pass-only", None),
     ("xdp-filter", None),
     ("drop-stranger", Some("xdp-filter")),
@@ -14,7 +14,63 @@ pub(crate) const CASES: [(&str, Option<&str>); 10] = [
     ("flood-callgate", Some("flood-nftables")),
     ("flood-nftables", None),
     ("flood-nftables-set", Some("flood-nftables")),
+    ("sip-invite-parse", None),
+    ("h225-setup-14", Some(KERNEL_H323)),
+    ("h225-setup-4", Some(KERNEL_H323)),
+    ("h245-olc", Some(KERNEL_H323)),
+    ("h245-olc-ack", Some(KERNEL_H323)),
+    ("ras-acf", Some(KERNEL_H323)),
+    ("ras-arq", Some(KERNEL_H323)),
+    ("sccp-decode", None),
+    ("mgcp-decode", None),
+    ("tftp-decode", None),
+    ("sccp-message", None),
+    ("mgcp-message", None),
+    ("tftp-message", None),
 ];
+
+/// Those that read signalling, and need neither Callgate's kernel half nor a privilege.
+pub(crate) const SIGNALLING: [&str; 13] = [
+    "sip-invite-parse",
+    "h225-setup-14",
+    "h225-setup-4",
+    "h245-olc",
+    "h245-olc-ack",
+    "ras-acf",
+    "ras-arq",
+    "sccp-decode",
+    "mgcp-decode",
+    "tftp-decode",
+    "sccp-message",
+    "mgcp-message",
+    "tftp-message",
+];
+
+/// Not a case but a peer whose instructions were counted once: Linux's decoder, nf_conntrack_h323_asn1.c.
+pub(crate) const KERNEL_H323: &str = "kernel-h323";
+
+/// What [`KERNEL_H323`] took for a message like a case's: of the same kind and as many channels, but not
+/// necessarily of the same bytes.
+pub(crate) struct Reference {
+    /// Instructions.
+    pub(crate) instructions: u32,
+    /// Length of its message, where it is known.
+    pub(crate) bytes: Option<u32>,
+}
+
+/// What a case is compared with, where that is [`KERNEL_H323`].
+pub(crate) fn kernel_h323(name: &str) -> Option<Reference> {
+    let (instructions, bytes) = match name {
+        "h225-setup-14" => (33_270, Some(596)),
+        "h225-setup-4" => (12_835, None),
+        "h245-olc" => (2_101, None),
+        "h245-olc-ack" => (1_842, None),
+        "ras-acf" => (857, None),
+        "ras-arq" => (1_687, None),
+        _ => return None,
+    };
+    Some(Reference { instructions, bytes })
+}
 
 /// Those that need Callgate to be loaded.
 pub(crate) const CALLGATE: [&str; 4] = ["drop-stranger", "rtp-pinhole", "established-tcp", "flood-callgate"];
@@ -46,6 +102,11 @@ impl Selection {
         names.iter().any(|name| self.has(name))
     }
 
+    /// Whether any case is that is not of [`SIGNALLING`].
+    pub(crate) fn has_packets(&self) -> bool {
+        CASES.iter().any(|(name, _)| self.has(name) && !SIGNALLING.contains(name))
+    }
+
     /// Whether nothing is.
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -66,14 +127,25 @@ mod tests {
         assert_eq!(selected("stranger"), ["xdp-filter", "drop-stranger"]);
         assert_eq!(selected("^flood-callgate$"), ["flood-callgate", "flood-nftables"]);
         assert_eq!(selected("pass-only"), ["pass-only"]);
+        assert_eq!(selected("olc$"), ["h245-olc"]);
         assert!(Selection::new(Some(&Regex::new("nothing").expect("a regular expression"))).is_empty());
+    }
+
+    #[test]
+    fn signalling_alone_needs_no_packets() {
+        let of = |only| Selection::new(Some(&Regex::new(only).expect("a regular expression")));
+        assert!(!of("sccp|h225").has_packets());
+        assert!(of("sccp|pass-only").has_packets());
+        assert!(Selection::new(None).has_any(&SIGNALLING));
     }
 
     #[test]
     fn every_peer_is_a_case() {
         for (name, against) in CASES {
             let known = against.is_none_or(|peer| CASES.iter().any(|(case, _)| *case == peer));
-            assert!(known, "{name} is compared with {against:?}");
+            let counted = kernel_h323(name).is_some();
+            assert_eq!(counted, against == Some(KERNEL_H323), "{name} is compared with {against:?}");
+            assert!(known || counted, "{name} is compared with {against:?}");
         }
     }
 }

@@ -19,8 +19,10 @@ pub(crate) struct Machine {
     pub(crate) load_before: Option<f64>,
     /// The same when it ended; the bench itself accounts for 1.
     pub(crate) load_after: Option<f64>,
-    /// Why there are no instruction counts, where there are none.
+    /// Why there are no instruction counts of packets, where there are none.
     pub(crate) no_instructions: Option<String>,
+    /// Why there are none of messages.
+    pub(crate) no_message_instructions: Option<String>,
     /// Some case's runs differed by more than [`crate::report::NOISY`]: compare only what differs by more.
     pub(crate) noisy: bool,
 }
@@ -40,6 +42,7 @@ impl Machine {
             load_before: load(),
             load_after: None,
             no_instructions: None,
+            no_message_instructions: None,
             noisy: false,
         }
     }

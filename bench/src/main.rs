@@ -1,7 +1,7 @@
 //! Measures Callgate against named peers, in one run and on one CPU.
 //!
-//! Two kinds of case: [`prog_run`] times a program by itself on one frame over and over; [`flood`] sends frames
-//! over a link and counts how many are dropped per second. Cases that are compared take turns (A B C A B C …),
+//! Three kinds of case: [`prog_run`] times a program by itself on one frame over and over; [`flood`] sends frames
+//! over a link and counts how many are dropped per second; [`signalling`] reads messages. Cases that are compared take turns (A B C A B C …),
 //! so that whatever else the machine does falls on all of them alike; a figure is the median of its runs, and
 //! their spread stands beside it. The bench works in a network namespace of its own, which vanishes with it.
 
@@ -15,6 +15,7 @@ mod prog_run;
 mod programs;
 mod report;
 mod scenario;
+mod signalling;
 #[expect(unsafe_code, reason = "the one place for system calls no crate wraps")]
 mod sys;
 
@@ -24,7 +25,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use clap::Parser;
+use clap::{Parser, Subcommand};
 use regex::Regex;
 
 use crate::callgate::Callgate;
@@ -36,9 +37,9 @@ use crate::programs::{XDP_DROP, XDP_PASS, XdpFilter};
 use crate::report::{Case, Report};
 use crate::scenario::frames;
 
-/// Measures Callgate against named peers. Needs root.
+/// Measures Callgate against named peers. Needs root, but for signalling.
 #[derive(Parser)]
-#[command(version, after_help = CASES)]
+#[command(version, after_help = CASES, args_conflicts_with_subcommands = true, disable_help_subcommand = true)]
 struct Options {
     /// Only cases whose name matches (and those they are compared with)
     #[arg(long, value_name = "REGEX")]
@@ -49,6 +50,20 @@ struct Options {
     /// Few and short runs: shows that it works, not how fast
     #[arg(long)]
     quick: bool,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Reads a case's messages and does nothing else, for those who count instructions
+    #[command(hide = true)]
+    Repeat {
+        /// A case of signalling
+        case: String,
+        /// How often
+        turns: u64,
+    },
 }
 
 const CASES: &str = "\
@@ -64,7 +79,24 @@ A flood of UDP 8500 from 65,536 forged addresses over a link (veth, native XDP):
   flood-xdp-drop      a program that only returns XDP_DROP
   flood-callgate      Callgate, the same 100 rules
   flood-nftables      the same rules as an input chain, in order, with conntrack
-  flood-nftables-set  the same rules as an input chain of one set look-up, with conntrack";
+  flood-nftables-set  the same rules as an input chain of one set look-up, with conntrack
+
+Signalling, a decoder alone (instructions by valgrind; against the count of Linux's own H.323 decoder):
+  sip-invite-parse  INVITE with SDP
+  h225-setup-14     Setup with 14 channels in fastStart
+  h225-setup-4      the same with 4
+  h245-olc          OpenLogicalChannel
+  h245-olc-ack      OpenLogicalChannelAck
+  ras-acf           AdmissionConfirm
+  ras-arq           AdmissionRequest
+  sccp-decode       OpenReceiveChannelAck and StartMediaTransmission, versions 11 and 20
+  mgcp-decode       CRCX with SDP, and its 200
+  tftp-decode       RRQ with options
+
+Signalling, the whole engine, with pinholes:
+  sccp-message      channels of two phones open and close, versions 11 and 20
+  mgcp-message      CRCX, its 200, DLCX, its 250
+  tftp-message      RRQ with options";
 
 /// How long and how often.
 struct Effort {
@@ -72,12 +104,24 @@ struct Effort {
     repeat: u32,
     flood_rounds: usize,
     flood: Duration,
+    signalling: Duration,
 }
 
 impl Effort {
-    const FULL: Self =
-        Self { rounds: 11, repeat: 1_000_000, flood_rounds: 7, flood: Duration::from_millis(400) };
-    const QUICK: Self = Self { rounds: 3, repeat: 20_000, flood_rounds: 3, flood: Duration::from_millis(40) };
+    const FULL: Self = Self {
+        rounds: 11,
+        repeat: 1_000_000,
+        flood_rounds: 7,
+        flood: Duration::from_millis(400),
+        signalling: Duration::from_millis(20),
+    };
+    const QUICK: Self = Self {
+        rounds: 3,
+        repeat: 20_000,
+        flood_rounds: 3,
+        flood: Duration::from_millis(40),
+        signalling: Duration::from_millis(2),
+    };
 }
 
 fn main() -> ExitCode {
@@ -92,24 +136,23 @@ fn main() -> ExitCode {
 }
 
 fn run(options: &Options) -> Result<()> {
+    if let Some(Command::Repeat { case, turns }) = &options.command {
+        return signalling::repeat(case, *turns);
+    }
     let selection = Selection::new(options.only.as_ref());
     ensure!(!selection.is_empty(), "no case has such a name; --help lists them");
-    ensure!(sys::is_root(), "must be run as root");
-    sys::enter_new_network().context("making a network namespace")?;
     let cpu = sys::pin_to_last_cpu().context("pinning to a CPU")?;
-    let link = Link::create()?;
-
     let mut machine = Machine::survey(cpu);
-    let counter = sys::InstructionCounter::open()
-        .inspect_err(|error| machine.no_instructions = Some(format!("perf_event_open: {error}")))
-        .ok();
     let effort = if options.quick { Effort::QUICK } else { Effort::FULL };
-    let mut callgate = match selection.has_any(&lineup::CALLGATE) {
-        true => Some(Callgate::load().context("loading Callgate")?),
-        false => None,
-    };
-    let mut cases = programs_alone(&selection, &effort, callgate.as_mut(), counter.as_ref())?;
-    cases.extend(floods(&selection, &effort, callgate.as_ref(), &link, cpu)?);
+    let mut cases = Vec::new();
+    if selection.has_packets() {
+        cases.extend(packets(&selection, &effort, &mut machine)?);
+    }
+    if selection.has_any(&lineup::SIGNALLING) {
+        let (signalling, uncounted) = signalling::measure(&selection, effort.rounds, effort.signalling)?;
+        cases.extend(signalling);
+        machine.no_message_instructions = uncounted;
+    }
     machine.resurvey();
 
     let report = Report::new(machine, cases);
@@ -121,6 +164,23 @@ fn run(options: &Options) -> Result<()> {
         report.table(&mut out)?;
     }
     Ok(())
+}
+
+/// The cases of [`prog_run`] and [`flood`], in a network of their own.
+fn packets(selection: &Selection, effort: &Effort, machine: &mut Machine) -> Result<Vec<Case>> {
+    ensure!(sys::is_root(), "must be run as root");
+    sys::enter_new_network().context("making a network namespace")?;
+    let link = Link::create()?;
+    let counter = sys::InstructionCounter::open()
+        .inspect_err(|error| machine.no_instructions = Some(format!("perf_event_open: {error}")))
+        .ok();
+    let mut callgate = match selection.has_any(&lineup::CALLGATE) {
+        true => Some(Callgate::load().context("loading Callgate")?),
+        false => None,
+    };
+    let mut cases = programs_alone(selection, effort, callgate.as_mut(), counter.as_ref())?;
+    cases.extend(floods(selection, effort, callgate.as_ref(), &link, machine.pinned_to)?);
+    Ok(cases)
 }
 
 /// The cases of [`prog_run`].

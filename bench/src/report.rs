@@ -24,15 +24,16 @@ pub(crate) struct Report {
 pub(crate) struct Case {
     /// Its name.
     pub(crate) name: &'static str,
-    /// Time per packet, in ns: the median of the runs.
+    /// Time per packet or message, in ns: the median of the runs.
     pub(crate) ns: Option<f64>,
     /// Packets per second, for what was sent through a link.
     pub(crate) pps: Option<f64>,
-    /// Instructions the kernel retired per packet.
+    /// Instructions the kernel retired per packet, or callgrind counted per message.
     pub(crate) instructions: Option<f64>,
     /// The case it is compared with.
     pub(crate) against: Option<&'static str>,
-    /// Time per packet over that of `against`, the median over the rounds: below 1 is cheaper.
+    /// Time per packet over that of `against`, the median over the rounds; instructions over those of
+    /// [`lineup::KERNEL_H323`]. Below 1 is cheaper.
     pub(crate) ratio: Option<f64>,
     /// Greatest less least of the runs, over the median.
     pub(crate) spread: Option<f64>,
@@ -101,7 +102,7 @@ impl Report {
         for index in 0..cases.len() {
             let case = &cases[index];
             let peer = cases.iter().find(|peer| Some(peer.name) == case.against);
-            cases[index].ratio = peer.and_then(|peer| case.ratio_to(peer));
+            cases[index].ratio = peer.and_then(|peer| case.ratio_to(peer)).or(case.ratio);
         }
         let place = |case: &Case| lineup::CASES.iter().position(|(name, _)| *name == case.name);
         cases.sort_by_key(place);
@@ -149,6 +150,9 @@ impl Report {
         }
         if let Some(why) = &machine.no_instructions {
             writeln!(out, "instructions: not counted: {why}")?;
+        }
+        if let Some(why) = &machine.no_message_instructions {
+            writeln!(out, "instructions per message: not counted: {why}")?;
         }
         if machine.noisy {
             let limit = NOISY * 100.0;

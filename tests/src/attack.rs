@@ -208,7 +208,7 @@ impl Wire {
     }
 }
 
-fn interface(ns: &Netns, name: &str) -> Result<NetworkInterface> {
+pub(crate) fn interface(ns: &Netns, name: &str) -> Result<NetworkInterface> {
     let all = ns.run(pnet_datalink::interfaces)?;
     all.into_iter().find(|interface| interface.name == name).with_context(|| format!("no interface {name}"))
 }

@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use socket2::SockRef;
 
+use crate::attack::interface;
 use crate::call::{Call, Outcome, Signalling};
 use crate::netns::Netns;
 use crate::rtp::{self, Media, Port};
@@ -418,6 +419,15 @@ pub fn name_of(ip: IpAddr) -> String {
     };
     let [a, b, c, d] = octets;
     format!("SEP0011{a:02X}{b:02X}{c:02X}{d:02X}")
+}
+
+/// The device name a phone has whose frames come from this namespace's `eth0`.
+///
+/// # Errors
+/// When there is no such interface.
+pub fn name_on(ns: &Netns) -> Result<String> {
+    let mac = interface(ns, "eth0")?.mac.context("eth0 has no link-layer address")?;
+    Ok(format!("SEP{}", mac.octets().map(|octet| format!("{octet:02X}")).concat()))
 }
 
 /// A call nobody else has.

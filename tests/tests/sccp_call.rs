@@ -140,6 +140,51 @@ fn a_transfer_admits_the_new_end_alone() -> Result<()> {
 }
 
 #[test]
+fn a_conference_loses_one_party_and_keeps_the_other() -> Result<()> {
+    if !root_or_skip("a_conference_loses_one_party_and_keeps_the_other") {
+        return Ok(());
+    }
+    let turn = GATEWAY.turn()?;
+    let (lab, firewall) = (&turn.lab, &turn.firewall);
+    for (family, version) in [(Family::V4, Version(3)), (Family::V4, Version(17)), (Family::V6, Version(22))]
+    {
+        let manager = CallManager::listen(lab.inside(), family.call_manager(0))?;
+        let before = firewall.counters()?;
+        let mut session = Session::registered(lab.outside(), family.phone(0), &manager, version)?;
+        let leaving = session.dial()?;
+        let gone = session.open(leaving, family.call_manager(0))?;
+        let staying = session.dial()?;
+        let kept = session.open(staying, family.call_manager(1))?;
+        assert_eq!(firewall.calls()?.len(), 2, "{family:?} {version:?}");
+        let [near, far] = [gone.near.local(), gone.far.local()];
+        let of_kept = [kept.near.local(), kept.far.local()];
+        run(gone)?;
+
+        session.close(leaving)?;
+        session.call_state(state::ON_HOOK, leaving)?;
+        assert_eq!(firewall.calls()?.len(), 1, "{family:?} {version:?}");
+        let open: Vec<_> = firewall.pinholes()?.into_iter().map(|row| row.to).collect();
+        let rtcp = of_kept.map(|rtp| SocketAddr::new(rtp.ip(), rtp.port() + 1));
+        let expected = [of_kept, rtcp].concat();
+        assert!(
+            open.len() == 4 && expected.iter().all(|to| open.contains(to)),
+            "{family:?} {version:?}: {open:?}"
+        );
+        rtp::stray(lab.outside(), near, far, 10)?;
+        rtp::stray(lab.inside(), far, near, 10)?;
+        run(kept)?;
+        let dropped = dropped(firewall, &before)?;
+        assert_eq!(dropped, [("no-pinhole".to_owned(), 20)].into(), "{family:?} {version:?}");
+
+        session.close(staying)?;
+        session.call_state(state::ON_HOOK, staying)?;
+        session.leave()?;
+        firewall.settled()?;
+    }
+    Ok(())
+}
+
+#[test]
 fn media_outlives_its_signalling_connection() -> Result<()> {
     if !root_or_skip("media_outlives_its_signalling_connection") {
         return Ok(());

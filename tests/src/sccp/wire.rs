@@ -14,6 +14,8 @@ use anyhow::{Context, Result, ensure};
 
 /// Bytes before the message id.
 const PREFIX: usize = 8;
+/// Where a Register has the phone's MAC address.
+pub const MAC: usize = 64;
 /// G.711 µ-law (Media_PayloadType).
 const G711U: u32 = 4;
 /// H.264.
@@ -248,9 +250,17 @@ pub fn register(version: Version, name: &str, ip: IpAddr) -> Vec<u8> {
     };
     // A 7970; two streams at most, none active.
     message.bytes(&v4.octets()).u32s(&[30_006, 2, 0]).bytes(&[version.0, 0, 0, 0x80]);
-    message.pad(64).text(name.trim_start_matches("SEP"), 12).pad(80).u32s(&[8]).bytes(&v6.octets());
+    message.pad(MAC).bytes(&mac_of(name)).pad(80).u32s(&[8]).bytes(&v6.octets());
     message.pad(104).text("SCCP70.9-4-2SR3-1S", 32);
     message.end()
+}
+
+/// The MAC address in a phone's name; zeros where there is none.
+fn mac_of(name: &str) -> [u8; 6] {
+    let digits = name.strip_prefix("SEP").filter(|digits| digits.len() == 12);
+    let number = digits.and_then(|digits| u64::from_str_radix(digits, 16).ok()).unwrap_or(0);
+    let [_, _, mac @ ..] = number.to_be_bytes();
+    mac
 }
 
 /// It is registered, and is to show that it lives every 30 s.
@@ -435,6 +445,14 @@ mod tests {
             let message = super::start_media_transmission(version, CHANNEL, phone);
             assert_eq!(message[0], start, "{version:?}");
         }
+    }
+
+    #[test]
+    fn a_phone_has_the_mac_address_of_its_name() {
+        let at =
+            |name| super::register(Version(17), name, [10, 20, 0, 10].into())[super::MAC..][..7].to_vec();
+        assert_eq!(at("SEP0011AABBCCDD"), [0x00, 0x11, 0xaa, 0xbb, 0xcc, 0xdd, 0]);
+        assert_eq!(at("ATA0011AABBCCDD"), [0; 7]);
     }
 
     #[test]

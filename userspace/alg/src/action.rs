@@ -75,6 +75,8 @@ pub struct Context {
     pub protocol: Inspect,
     /// Counter slot of the rule that admitted its flow: selects [`crate::media::Policy::rule`].
     pub slot: u32,
+    /// The Ethernet source of the frame it came in; `None` for what came in none.
+    pub link: Option<[u8; 6]>,
 }
 
 /// What is to be done with the packet that was read.

@@ -246,7 +246,7 @@ mod tests {
     fn context(source: &str, destination: &str, protocol: Inspect, transport: Transport) -> Context {
         let address = |text: &str| -> SocketAddr { text.parse().expect("an address") };
         let (source, destination) = (address(source), address(destination));
-        Context { now: Time(1_000_000_000), source, destination, transport, protocol, slot: 0 }
+        Context { now: Time(1_000_000_000), source, destination, transport, protocol, slot: 0, link: None }
     }
 
     fn message(start: &str, to_tag: &str, cseq: &str, media: Option<&str>) -> String {
@@ -437,7 +437,7 @@ mod tests {
             let segment = |sequence, flags| Segment { sequence, acknowledgement: 1, flags };
             assert_eq!(engine.segment(&manager, segment(0, 18), b""), Verdict::Pass);
             assert_eq!(engine.segment(&phone, segment(1, 16), &build::keep_alive()), Verdict::Pass);
-            let refused = Verdict::Drop(Reason::AlgMalformed);
+            let refused = Verdict::Reset(Reason::AlgMalformed);
             assert_eq!(engine.segment(&phone, segment(13, 16), bytes), refused, "{bytes:?}");
             let next = 13 + bytes.len() as u32;
             assert_eq!(engine.segment(&phone, segment(next, 16), &build::keep_alive()), refused);

@@ -32,23 +32,26 @@ impl Engine {
         let malformed = Verdict::Drop(Reason::AlgMalformed);
         if packet.fragment == packet::Fragment::Whole {
             let Some(transport) = transport_of(frame, packet) else { return malformed };
-            return self.transport(now, packet, protocol, slot, transport);
+            return self.transport(now, packet, link_of(frame), protocol, slot, transport);
         }
         let Some((datagram, piece)) = piece_of(frame, packet, slot) else { return malformed };
         match self.fragments.add(now, datagram, piece) {
             Ok(None) => Verdict::Pass,
-            Ok(Some(whole)) => self.transport(now, packet, protocol, whole.slot, &whole.bytes),
+            Ok(Some(whole)) => {
+                self.transport(now, packet, link_of(frame), protocol, whole.slot, &whole.bytes)
+            }
             Err(FragmentError::Memory) => Verdict::Drop(Reason::AlgMemory),
             Err(FragmentError::Contradiction) => Verdict::Drop(Reason::AlgOverlap),
             Err(FragmentError::Length) => malformed,
         }
     }
 
-    /// Reads a datagram or segment from its transport header on.
+    /// Reads a datagram or segment from its transport header on; `link` is its sender on the segment.
     fn transport(
         &mut self,
         now: Time,
         packet: &Packet,
+        link: Option<[u8; 6]>,
         protocol: Inspect,
         slot: u32,
         bytes: &[u8],
@@ -64,6 +67,7 @@ impl Engine {
             transport: Transport::Udp,
             protocol,
             slot,
+            link,
         };
         match packet.protocol {
             UDP => match udp_payload(bytes) {
@@ -80,6 +84,11 @@ impl Engine {
             _ => Verdict::Pass,
         }
     }
+}
+
+/// The source of an Ethernet frame (IEEE 802.3 section 3.2): behind its destination, before any VLAN tag.
+fn link_of(frame: &[u8]) -> Option<[u8; 6]> {
+    frame.get(6..)?.first_chunk().copied()
 }
 
 /// The transport header and payload of a whole packet.
@@ -132,6 +141,8 @@ fn piece_of<'a>(frame: &'a [u8], packet: &Packet, slot: u32) -> Option<(Datagram
 #[cfg(test)]
 mod tests {
 
+    use callgate_protocols::build;
+    use callgate_rules::{Mismatch, SccpPolicy};
     use proptest::prelude::*;
 
     use super::*;
@@ -234,6 +245,29 @@ mod tests {
                 }
             }
             prop_assert_eq!(engine.pinholes().count(), 0, "nobody has announced anything");
+        }
+    }
+
+    #[test]
+    fn a_frames_source_goes_with_its_message() {
+        let sccp = SccpPolicy { match_ethernet: Some(Mismatch::Refuse), ..SccpPolicy::default() };
+        for (source, verdict) in [
+            ([0x00, 0x11, 0xaa, 0xbb, 0xcc, 0xdd], Verdict::Pass),
+            ([0x00, 0x11, 0xaa, 0xbb, 0xcc, 0xde], Verdict::Reset(Reason::AlgRefused)),
+        ] {
+            let mut engine =
+                Engine::new(Policy { sccp: sccp.clone(), ..Policy::default() }, Bounds::default());
+            let mut segment = |sequence: u8, flags: u8, message: &[u8]| {
+                let mut body = vec![0xc3, 0x50, 0x07, 0xd0, 0, 0, 0, sequence, 0, 0, 0, 1, 0x50, flags];
+                body.extend([1, 0, 0, 0, 0, 0]);
+                body.extend(message);
+                let mut frame = v4(TCP, 0, &body);
+                frame[6..12].copy_from_slice(&source);
+                read(&mut engine, &frame, Inspect::Sccp)
+            };
+            assert_eq!(segment(0, 0x02, b""), Verdict::Pass);
+            let register = build::sccp::register("SEP0011AABBCCDD", [192, 0, 2, 1].into(), 17);
+            assert_eq!(segment(1, 0x18, &register), verdict, "{source:02x?}");
         }
     }
 

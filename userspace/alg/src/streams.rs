@@ -523,7 +523,8 @@ impl Direction {
                     return unreadable;
                 }
                 Frame::Malformed => {
-                    let verdict = Verdict::Drop(Reason::AlgMalformed);
+                    // Nothing after it can be read: the connection is over, and both ends should know.
+                    let verdict = Verdict::Reset(Reason::AlgMalformed);
                     self.refused = Some(verdict);
                     return verdict;
                 }

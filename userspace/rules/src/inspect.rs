@@ -35,6 +35,14 @@ pub struct SccpPolicy {
     /// A phone that lost its power and came back with another address has to wait until its old registration
     /// has fallen silent.
     pub one_address_per_device: bool,
+    /// What becomes of a device that says it has another MAC address than its name, or another address than the
+    /// one it is seen from.
+    pub mismatch: Mismatch,
+    /// What becomes of a phone whose name is not SEP and the source of its Ethernet frames; `None`: they are not
+    /// compared.
+    ///
+    /// For phones on the firewall's own segment: behind a router the source is the router's.
+    pub match_ethernet: Option<Mismatch>,
     /// Devices one address may have registered at a time; an analogue gateway registers each port as a device
     /// of its own.
     pub registrations_per_source: u32,
@@ -68,6 +76,8 @@ impl Default for SccpPolicy {
             phones: Vec::new(),
             unknown_phones: Admission::Allow,
             one_address_per_device: true,
+            mismatch: Mismatch::Event,
+            match_ethernet: None,
             registrations_per_source: 256,
             registrations_per_second: 50,
             message_id_max: 0x0181,
@@ -86,6 +96,16 @@ pub enum Admission {
     /// It may, and an event says so.
     Flag,
     /// It may not.
+    Refuse,
+}
+
+/// What becomes of a device that is not what its name says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mismatch {
+    /// It may register, and an event says so.
+    #[default]
+    Event,
+    /// It may not register.
     Refuse,
 }
 

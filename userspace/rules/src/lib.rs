@@ -31,7 +31,9 @@ mod suggest;
 
 pub use compile::{CompileError, Compiled, MemorySlots, Slots, compile};
 pub use diagnostic::{Diagnostic, Position, Report, Severity};
-pub use inspect::{Admission, InspectPolicies, MgcpPolicy, Pattern, SccpPolicy, TftpPolicy, UnknownMessage};
+pub use inspect::{
+    Admission, InspectPolicies, MgcpPolicy, Mismatch, Pattern, SccpPolicy, TftpPolicy, UnknownMessage,
+};
 pub use model::Model;
 pub use prefixes::{Addresses, PrefixSet};
 pub use ruleset::{MediaAuthority, Rule, RuleSet, Settings};

@@ -1,8 +1,8 @@
 //! What people are told about a rules file: the exact text, every error at once, and never a panic.
 
 use callgate_rules::{
-    Addresses, Admission, CompileError, Diagnostic, InspectPolicies, MemorySlots, Pattern, Report, RuleSet,
-    SccpPolicy, Severity, Slots, TftpPolicy, UnknownMessage, compile,
+    Addresses, Admission, CompileError, Diagnostic, InspectPolicies, MemorySlots, Mismatch, Pattern, Report,
+    RuleSet, SccpPolicy, Severity, Slots, TftpPolicy, UnknownMessage, compile,
 };
 use proptest::prelude::*;
 
@@ -276,6 +276,8 @@ deny                     = "SEP00DEAD*"
 phones                   = "SEP0011AABBCC??"
 unknown_phones           = "refuse"
 one_address_per_device   = false
+mismatch                 = "refuse"
+match_ethernet           = "event"
 registrations_per_source = 24
 registrations_per_second = 5
 message_id_max           = 0x0160
@@ -300,6 +302,8 @@ match_mac = false
         phones: patterns(&["SEP0011AABBCC??"]),
         unknown_phones: Admission::Refuse,
         one_address_per_device: false,
+        mismatch: Mismatch::Refuse,
+        match_ethernet: Some(Mismatch::Event),
         registrations_per_source: 24,
         registrations_per_second: 5,
         message_id_max: 0x0160,
@@ -333,6 +337,8 @@ registrations_per_source = 0
 message_id_max           = 0x0100
 unknown                  = "reject"
 length_max               = 3
+mismatch                 = "off"
+match_ethernet           = "refused"
 [inspect.mgcp]
 call_agents = "agent"
 [inspect.tftp]
@@ -354,9 +360,11 @@ write = 0
             "10:28 `message_id_max` is out of range",
             "11:28 `unknown` cannot be `reject`",
             "12:28 `length_max` is out of range",
-            "14:15 there is no group `agent`",
-            "16:9 `files` must be a string or a list of strings, not an integer",
-            "17:9 `write` must be `true` or `false`, not an integer",
+            "13:28 `mismatch` cannot be `off`",
+            "14:28 `match_ethernet` cannot be `refused`",
+            "16:15 there is no group `agent`",
+            "18:9 `files` must be a string or a list of strings, not an integer",
+            "19:9 `write` must be `true` or `false`, not an integer",
         ]
     );
     let found = errors(&text);
@@ -364,7 +372,7 @@ write = 0
     assert_eq!(suggestion(4), Some("did you mean `allow`?"));
     assert_eq!(suggestion(7), Some("did you mean `flag`?"));
     assert_eq!(suggestion(9), Some("permitted: 1 to 65535"));
-    assert_eq!(suggestion(14), Some("did you mean `agents`?"));
+    assert_eq!(suggestion(16), Some("did you mean `agents`?"));
 }
 
 #[test]

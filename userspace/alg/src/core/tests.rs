@@ -50,6 +50,7 @@ fn message(source: &str, destination: &str, slot: u32) -> Context {
         transport: Transport::Udp,
         protocol: Inspect::Sip,
         slot,
+        link: None,
     }
 }
 

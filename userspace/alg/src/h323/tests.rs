@@ -51,7 +51,15 @@ impl Lab {
 
     fn context(&self, from: &str, to: &str, protocol: Inspect) -> Context {
         let transport = if protocol == Inspect::Ras { Transport::Udp } else { Transport::Tcp };
-        Context { now: self.now, source: at(from), destination: at(to), transport, protocol, slot: self.slot }
+        Context {
+            now: self.now,
+            source: at(from),
+            destination: at(to),
+            transport,
+            protocol,
+            slot: self.slot,
+            link: None,
+        }
     }
 
     /// Sends a call signalling message that must pass; what it does, in words.

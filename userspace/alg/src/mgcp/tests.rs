@@ -79,6 +79,7 @@ impl Lab {
             transport: Transport::Udp,
             protocol: Inspect::Mgcp,
             slot: 0,
+            link: None,
         };
         self.tracker.datagram(&mut self.core, &context, text.as_bytes())
     }

@@ -87,7 +87,7 @@ impl Phones {
     }
 
     pub(super) fn named(&self, name: &str) -> Option<&Phone> {
-        self.0.get(name)
+        self.0.get(&folded(name))
     }
 
     /// Enters a phone in place of what was known of it; whether nothing was.
@@ -120,5 +120,10 @@ impl Phones {
 }
 
 fn key(name: &str, address: SocketAddr) -> String {
-    if name.is_empty() { address.to_string() } else { name.to_owned() }
+    if name.is_empty() { address.to_string() } else { folded(name) }
+}
+
+/// A name in the one case that stands for both: a call manager takes them for the same device.
+fn folded(name: &str) -> String {
+    name.to_ascii_uppercase()
 }

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use callgate_protocols::sccp::{self, Body, Register, RegisterAck, Side};
-use callgate_rules::Admission;
+use callgate_rules::{Admission, Mismatch};
 use callgate_shared::policy::Inspect;
 
 use super::phone::{Phone, Standing};
@@ -113,8 +113,16 @@ impl Tracker {
             Ok(admission) => admission,
             Err(verdict) => return verdict,
         };
-        for text in mismatches(register, connection.phone) {
-            core.tell(Event::new(context, EventKind::Mismatch, name, &text));
+        let policy = &core.policy().sccp;
+        let (told, seen) = (Some(policy.mismatch), policy.match_ethernet);
+        let told = mismatches(register, connection.phone).map(|text| (told, text));
+        let seen = other_frame(name, context.link).map(|text| (seen, text));
+        for (outcome, text) in told.chain(seen) {
+            match outcome {
+                Some(Mismatch::Refuse) => return refuse(core, context, name, &text),
+                Some(Mismatch::Event) => core.tell(Event::new(context, EventKind::Mismatch, name, &text)),
+                None => {}
+            }
         }
         session.standing = Standing::Registering;
         session.pending = Some(Box::new(Phone {
@@ -370,10 +378,28 @@ fn mismatches(register: &Register<'_>, source: SocketAddr) -> impl Iterator<Item
     let announced =
         register.address.filter(|address| source.is_ipv4() && IpAddr::V4(*address) != source.ip());
     let address = announced.map(|address| format!("it says its address is {address}"));
-    let mac = register.mac.map(|mac| mac.map(|octet| format!("{octet:02X}")).concat());
-    let in_name = register.name.strip_prefix("SEP").filter(|rest| rest.len() == 12);
+    let mac = register.mac.map(hex);
+    let in_name = mac_in(register.name).filter(|rest| rest.len() == 12);
     let mac = mac.filter(|mac| in_name.is_some_and(|name| !name.eq_ignore_ascii_case(mac)));
     address.into_iter().chain(mac.map(|mac| format!("it says its MAC address is {mac}")))
+}
+
+/// What the frame says of a phone whose name is not SEP and the frame's source.
+fn other_frame(name: &str, link: Option<[u8; 6]>) -> Option<String> {
+    let source = hex(link?);
+    let other = !mac_in(name)?.eq_ignore_ascii_case(&source);
+    other.then(|| format!("its frames come from {source}"))
+}
+
+/// Where a name has a phone's MAC address: behind SEP, which call managers read in either case.
+fn mac_in(name: &str) -> Option<&str> {
+    let (prefix, rest) = name.split_at_checked(3)?;
+    prefix.eq_ignore_ascii_case("SEP").then_some(rest)
+}
+
+/// A MAC address as names have it.
+fn hex(mac: [u8; 6]) -> String {
+    mac.map(|octet| format!("{octet:02X}")).concat()
 }
 
 /// Text a peer sent, as people may see it.

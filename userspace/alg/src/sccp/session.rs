@@ -27,7 +27,7 @@ impl Connection {
     pub(super) fn context(self, context: &Context, from_phone: bool) -> Context {
         let (source, destination) =
             if from_phone { (self.phone, self.manager) } else { (self.manager, self.phone) };
-        Context { source, destination, ..*context }
+        Context { source, destination, link: None, ..*context }
     }
 }
 

@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use callgate_protocols::build::sccp as build;
 use callgate_protocols::sccp::Channel;
-use callgate_rules::{Admission, Pattern, SccpPolicy};
+use callgate_rules::{Admission, Mismatch, Pattern, SccpPolicy};
 use proptest::prelude::*;
 
 use super::*;
@@ -31,6 +31,8 @@ struct Lab {
     slot: u32,
     /// Connections are read from their handshake on.
     whole: bool,
+    /// The Ethernet source of every frame.
+    link: Option<[u8; 6]>,
 }
 
 impl Lab {
@@ -41,7 +43,7 @@ impl Lab {
     fn with(slot: u32, sccp: SccpPolicy) -> Self {
         let rules = HashMap::from([(ANY, RulePolicy { media: Authority::Any })]);
         let core = Core::new(Policy { rules, sccp, ..Policy::default() }, Bounds::default());
-        Self { core, tracker: Tracker::default(), now: Time(1_000_000_000), slot, whole: true }
+        Self { core, tracker: Tracker::default(), now: Time(1_000_000_000), slot, whole: true, link: None }
     }
 
     fn context(&self, from: &str, to: &str) -> Context {
@@ -52,6 +54,7 @@ impl Lab {
             transport: Transport::Tcp,
             protocol: Inspect::Sccp,
             slot: self.slot,
+            link: self.link,
         }
     }
 
@@ -618,9 +621,11 @@ fn device_names_are_admitted_by_pattern() {
 fn a_device_has_one_address() {
     let mut lab = Lab::new(0);
     lab.register(ALICE, "SEPA", 17);
-    let imposter = build::register("SEPA", at(BOB).ip(), 17);
-    assert_eq!(lab.verdict(BOB, MANAGER, &imposter), Verdict::Reset(Reason::AlgRefused));
-    assert_eq!(lab.told(), ["refused SEPA: registered from 192.0.2.1 already"]);
+    for name in ["SEPA", "sepa"] {
+        let imposter = build::register(name, at(BOB).ip(), 17);
+        assert_eq!(lab.verdict(BOB, MANAGER, &imposter), Verdict::Reset(Reason::AlgRefused));
+        assert_eq!(lab.told(), [format!("refused {name}: registered from 192.0.2.1 already")]);
+    }
     assert_eq!(lab.phone("SEPA").address, at(ALICE), "and stays who it is");
     // The phone itself starts again, without a good-bye; what is left of its old connection says nothing.
     lab.register("192.0.2.1:50001", "SEPA", 17);
@@ -647,6 +652,50 @@ fn what_does_not_fit_is_told() {
             "mismatch SEP0011AABBCCDE: it says its MAC address is 0011AABBCCDD"
         ]
     );
+}
+
+#[test]
+fn what_does_not_fit_is_refused_where_policy_says_so() {
+    let mut lab = Lab::with(0, SccpPolicy { mismatch: Mismatch::Refuse, ..SccpPolicy::default() });
+    let other_mac = build::register("SEP0011AABBCCDE", at(ALICE).ip(), 17);
+    assert_eq!(lab.verdict(ALICE, MANAGER, &other_mac), Verdict::Reset(Reason::AlgRefused));
+    assert_eq!(lab.told(), ["refused SEP0011AABBCCDE: it says its MAC address is 0011AABBCCDD"]);
+    let other_address = build::register("SEP0011AABBCCDD", at(BOB).ip(), 17);
+    assert_eq!(lab.verdict(ALICE, MANAGER, &other_address), Verdict::Reset(Reason::AlgRefused));
+    assert_eq!(lab.told(), ["refused SEP0011AABBCCDD: it says its address is 198.51.100.7"]);
+    assert_eq!(lab.tracker.phones().count(), 0);
+    lab.register(ALICE, "sep0011aabbccdd", 17);
+    lab.register(BOB, "ATA1", 17);
+}
+
+#[test]
+fn a_phones_name_is_bound_to_its_frames() {
+    let policy = |outcome| SccpPolicy { match_ethernet: outcome, ..SccpPolicy::default() };
+    let link = Some([0x00, 0x11, 0xaa, 0xbb, 0xcc, 0xdd]);
+    let register = |name| build::register(name, at(ALICE).ip(), 17);
+    let mut lab = Lab { link, ..Lab::with(0, policy(Some(Mismatch::Refuse))) };
+    for name in ["SEP0011AABBCCDE", "sep0011aabbccde", "SEP0011AABBCCD", "SEP"] {
+        assert_eq!(
+            lab.verdict(ALICE, MANAGER, &register(name)),
+            Verdict::Reset(Reason::AlgRefused),
+            "{name}"
+        );
+        assert!(lab.told().contains(&format!("refused {name}: its frames come from 0011AABBCCDD")), "{name}");
+    }
+    for name in ["SEP0011AABBCCDD", "sep0011aabbccdd", "ATA0011AABBCC"] {
+        assert_eq!(lab.phone_says(ALICE, &register(name)), [""; 0], "{name}");
+    }
+    lab.link = None;
+    assert_eq!(lab.phone_says(ALICE, &register("SEPA")), [""; 0], "came in no frame");
+
+    let mut lab = Lab { link, ..Lab::with(0, policy(Some(Mismatch::Event))) };
+    assert_eq!(
+        lab.phone_says(ALICE, &register("SEPA")),
+        ["mismatch SEPA: its frames come from 0011AABBCCDD"]
+    );
+    assert_eq!(lab.phone_says(ALICE, &register("SEP0011AABBCCDD")), [""; 0]);
+    let mut lab = Lab { link, ..Lab::new(0) };
+    assert_eq!(lab.phone_says(ALICE, &register("SEPA")), [""; 0], "the default");
 }
 
 #[test]

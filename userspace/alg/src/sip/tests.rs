@@ -41,6 +41,7 @@ impl Lab {
             transport: Transport::Udp,
             protocol: Inspect::Sip,
             slot: self.slot,
+            link: None,
         }
     }
 

@@ -189,8 +189,9 @@ fn sequence_numbers_wrap() {
 #[test]
 fn what_no_reader_can_frame_is_refused() {
     let mut wire = Wire::open(100);
-    assert_eq!(wire.data(100, b"GET / HTTP/1.1"), MALFORMED);
-    assert_eq!(wire.data(114, &tpkt(b"x")), MALFORMED);
+    let reset = Verdict::Reset(Reason::AlgMalformed);
+    assert_eq!(wire.data(100, b"GET / HTTP/1.1"), reset);
+    assert_eq!(wire.data(114, &tpkt(b"x")), reset);
     assert!(wire.messages.is_empty());
 }
 

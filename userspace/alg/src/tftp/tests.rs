@@ -80,6 +80,7 @@ impl Lab {
             transport: Transport::Udp,
             protocol: Inspect::Tftp,
             slot: 0,
+            link: None,
         };
         let phones = self.phones.clone();
         self.tracker.datagram(&mut self.core, &context, packet, |_| phones.into_iter())

@@ -4,18 +4,20 @@ use super::checker::{Checker, Section, Value};
 use super::rule::{Names, addresses, empty_list};
 use super::settings::set;
 use crate::inspect::{
-    Admission, InspectPolicies, MgcpPolicy, Pattern, SccpPolicy, TftpPolicy, UnknownMessage,
+    Admission, InspectPolicies, MgcpPolicy, Mismatch, Pattern, SccpPolicy, TftpPolicy, UnknownMessage,
 };
 use crate::ruleset::{Protocol, Rule, RuleAction};
 
 const PROTOCOLS: [(&str, Protocol); 3] =
     [("sccp", Protocol::Sccp), ("mgcp", Protocol::Mgcp), ("tftp", Protocol::Tftp)];
 
-const SCCP: [&str; 10] = [
+const SCCP: [&str; 12] = [
     "allow",
     "deny",
     "length_max",
+    "match_ethernet",
     "message_id_max",
+    "mismatch",
     "one_address_per_device",
     "phones",
     "registrations_per_second",
@@ -74,6 +76,15 @@ fn sccp(checker: &mut Checker<'_>, section: &Section<'_>, policy: &mut SccpPolic
             }
             "one_address_per_device" => {
                 set(&mut policy.one_address_per_device, checker.boolean(key, value));
+            }
+            "mismatch" => {
+                let options = [("event", Mismatch::Event), ("refuse", Mismatch::Refuse)];
+                set(&mut policy.mismatch, checker.choice(key, value, &options));
+            }
+            "match_ethernet" => {
+                let options =
+                    [("off", None), ("event", Some(Mismatch::Event)), ("refuse", Some(Mismatch::Refuse))];
+                set(&mut policy.match_ethernet, checker.choice(key, value, &options));
             }
             "registrations_per_source" => {
                 set(&mut policy.registrations_per_source, checker.integer(key, value, 1..=65_535));
