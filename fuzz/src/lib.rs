@@ -1,11 +1,22 @@
 //! What the fuzz targets share: how several messages lie in one input, and what must hold of an engine whatever
 //! it was given.
+//!
+//! - [`decode`]: a protocol's decoders, one call each
+//! - [`capture`]: signalling out of captures
+//! - [`conversation`]: signalling as it ought to be, by protocol
+//! - [`mutation`]: what makes it bad, the same for the same seed
+
+pub mod capture;
+pub mod conversation;
+pub mod decode;
+pub mod mutation;
 
 use std::collections::HashMap;
 
 use callgate_alg::core::Bounds;
 use callgate_alg::media::{Authority, Policy, RulePolicy};
 use callgate_alg::{Engine, Time};
+use callgate_rules::{SccpPolicy, TftpPolicy};
 use callgate_shared::pinhole::MAX_SENDERS;
 
 /// The slot of the rule that lets parties announce anybody's addresses; any other has the default.
@@ -29,19 +40,27 @@ pub fn append_record(input: &mut Vec<u8>, record: &[u8]) {
     }
 }
 
-/// An engine with small bounds, so that they are reached.
-pub fn engine() -> Engine {
+/// Bounds so small that short inputs reach them.
+pub const BOUNDS: Bounds = Bounds { calls: 16, streams_per_call: 8, pinholes: 64, registrations: 16 };
+
+/// An engine that refuses as little as it may: what it permits is what has to be tracked.
+pub fn engine(bounds: Bounds) -> Engine {
     let rules = HashMap::from([(ANY, RulePolicy { media: Authority::Any })]);
-    let bounds = Bounds { calls: 16, streams_per_call: 8, pinholes: 64, registrations: 16 };
-    Engine::new(Policy { rules, ..Policy::default() }, bounds)
+    let sccp = SccpPolicy {
+        registrations_per_second: 1_000,
+        one_address_per_device: false,
+        ..SccpPolicy::default()
+    };
+    let tftp = TftpPolicy { write: true, ..TftpPolicy::default() };
+    Engine::new(Policy { rules, sccp, tftp, ..Policy::default() }, bounds)
 }
 
 /// Checks what must hold between any two messages.
 ///
 /// # Panics
 /// Where it does not.
-pub fn check(engine: &Engine) {
-    assert!(engine.calls().count() <= 16, "the bound of calls");
+pub fn check(engine: &Engine, bounds: Bounds) {
+    assert!(engine.calls().count() <= bounds.calls, "the bound of calls");
     let mut pinholes = 0;
     for pinhole in engine.pinholes() {
         pinholes += 1;
@@ -54,7 +73,7 @@ pub fn check(engine: &Engine) {
         assert!(pinhole.senders.iter().all(|sender| !sender.ip.is_unspecified()), "anybody may: {pinhole:?}");
         assert!(engine.call(pinhole.call).is_some(), "of no call: {pinhole:?}");
     }
-    assert!(pinholes <= 64, "the bound of pinholes");
+    assert!(pinholes <= bounds.pinholes, "the bound of pinholes");
 }
 
 /// Lets a day go by: nothing may be left.

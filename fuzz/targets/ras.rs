@@ -2,11 +2,9 @@
 
 #![no_main]
 
-use callgate_protocols::ras::Message;
+use callgate_fuzz::decode;
 use libfuzzer_sys::fuzz_target;
 
-fuzz_target!(|encoding: &[u8]| {
-    if let Ok(message) = Message::parse(encoding) {
-        assert!(!message.body.name().is_empty());
-    }
+fuzz_target!(|bytes: &[u8]| {
+    let _ = decode::ras(bytes);
 });

@@ -1,0 +1,147 @@
+//! Reads bytes with the decoders of a protocol, and all that these lead to, as the engine would.
+//!
+//! Whether they are good says the result; what must hold of a decoder whatever it is given is asserted.
+
+use callgate_protocols::{h225, h245, mgcp, q931, ras, sccp, sdp, sip, tftp, tpkt};
+
+/// SIP, as a datagram and as a stream.
+pub fn sip(bytes: &[u8]) -> bool {
+    let _ = sip::is_keep_alive(bytes);
+    let mut stream = bytes;
+    while !stream.is_empty() {
+        let length = match sip::frame_length(stream) {
+            sip::Framing::Message(length) => {
+                sip_message(&stream[..length]);
+                length
+            }
+            sip::Framing::KeepAlive(length) => length,
+            sip::Framing::Incomplete | sip::Framing::Invalid(_) => break,
+        };
+        assert!(length > 0, "a stream goes on");
+        stream = &stream[length..];
+    }
+    sip_message(bytes)
+}
+
+fn sip_message(bytes: &[u8]) -> bool {
+    let Ok(message) = sip::Message::parse(bytes) else { return false };
+    let _ = (message.method(), message.status(), message.expires(), message.session_expires());
+    let _ = message.contacts().count();
+    message.sdp().is_none_or(sdp)
+}
+
+/// A session description.
+pub fn sdp(text: &[u8]) -> bool {
+    let Ok(session) = sdp::Session::parse(text) else { return false };
+    session.bundle().for_each(|_| ());
+    for media in &session.media {
+        let _ = media.codec();
+        for candidate in media.candidates() {
+            let _ = candidate.address();
+        }
+    }
+    true
+}
+
+/// H.225.0 call signalling: as a stream of TPKTs, as one Q.931 message, and as the User-User element alone.
+pub fn h225(bytes: &[u8]) -> bool {
+    let (mut stream, mut good) = (bytes, false);
+    while let Ok(Some(frame)) = tpkt::split(stream) {
+        assert!(frame.rest.len() < stream.len(), "a stream goes on");
+        good |= q931(frame.payload);
+        stream = frame.rest;
+    }
+    q931(bytes) | user_user(bytes) | good
+}
+
+fn q931(payload: &[u8]) -> bool {
+    match q931::Message::parse(payload) {
+        Ok(q931::Message { user_user: Some(element), .. }) => user_user(element),
+        Ok(_) => true,
+        Err(_) => false,
+    }
+}
+
+fn user_user(element: &[u8]) -> bool {
+    let Ok(message) = h225::Message::parse(element) else { return false };
+    for channel in message.fast_start {
+        let _ = h245::OpenLogicalChannel::parse(channel);
+    }
+    for tunnelled in message.h245_control.chain(message.parallel_h245_control) {
+        let _ = h245::Message::parse(tunnelled);
+    }
+    true
+}
+
+/// H.245: control messages, and the channels of fast start.
+pub fn h245(encoding: &[u8]) -> bool {
+    let _ = h245::OpenLogicalChannel::parse(encoding);
+    h245::Message::parse(encoding).is_ok_and(|message| {
+        assert!(!message.name().is_empty());
+        true
+    })
+}
+
+/// A RAS message.
+pub fn ras(encoding: &[u8]) -> bool {
+    ras::Message::parse(encoding).is_ok_and(|message| {
+        assert!(!message.body.name().is_empty());
+        true
+    })
+}
+
+/// SCCP: a stream of messages; good if one could be read.
+pub fn sccp(mut stream: &[u8]) -> bool {
+    let mut good = false;
+    while let Ok(Some(length)) = sccp::frame_length(stream) {
+        assert!((12..=4_104).contains(&length), "bounded, and a stream goes on: {length}");
+        let Some((frame, rest)) = stream.split_at_checked(length) else { break };
+        if let Ok(message) = sccp::Message::parse(frame) {
+            assert!(!message.name().is_empty());
+            good = true;
+        }
+        stream = rest;
+    }
+    // Whatever the framing says.
+    good | sccp::Message::parse(stream).is_ok()
+}
+
+/// MGCP: the messages of a datagram; good if all could be read.
+pub fn mgcp(datagram: &[u8]) -> bool {
+    let (mut count, mut good) = (0, true);
+    for text in mgcp::messages(datagram) {
+        count += 1;
+        assert!(count <= mgcp::MAX_MESSAGES + 1, "bounded");
+        match text.and_then(mgcp::Message::parse) {
+            Ok(message) => good &= mgcp_message(&message),
+            Err(_) => good = false,
+        }
+    }
+    good
+}
+
+fn mgcp_message(message: &mgcp::Message) -> bool {
+    let identifiers = [message.call, message.connection];
+    assert!(identifiers.into_iter().flatten().all(|text| text.len() <= mgcp::MAX_IDENTIFIER), "bounded");
+    if let mgcp::Start::Command { endpoint, .. } = message.start {
+        assert!((1..=mgcp::MAX_ENDPOINT).contains(&endpoint.name().len()), "bounded");
+        assert!(endpoint.covers(endpoint), "a name covers itself");
+        if let Some(specific) = message.specific {
+            let _ = (endpoint.covers(specific), specific.is_wildcard());
+        }
+    }
+    message.sdp.is_none_or(sdp)
+}
+
+/// A TFTP packet.
+pub fn tftp(datagram: &[u8]) -> bool {
+    match tftp::Packet::parse(datagram) {
+        Ok(tftp::Packet::Read(request) | tftp::Packet::Write(request)) => {
+            assert!((1..=tftp::MAX_FILE).contains(&request.file.len()), "bounded");
+            assert!(!request.file.contains(char::is_control), "fit to be shown");
+            true
+        }
+        Ok(_) => true,
+        Err(_) => false,
+    }
+}

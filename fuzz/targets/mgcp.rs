@@ -1,0 +1,10 @@
+//! MGCP datagrams, with their session descriptions.
+
+#![no_main]
+
+use callgate_fuzz::decode;
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|bytes: &[u8]| {
+    let _ = decode::mgcp(bytes);
+});
