@@ -1,8 +1,7 @@
 //! The captures of `tests/captures`, replayed: what each call must open, and that all of it is closed in the end.
 //!
 //! Made with third-party endpoints: two H.323 stacks and a gatekeeper, a Skinny phone and its call manager, a PBX,
-//! two SIP clients. The addresses were
-//! read from them with tshark.
+//! two SIP clients. The addresses were read from them with tshark.
 
 use std::collections::BTreeSet;
 use std::path::Path;
