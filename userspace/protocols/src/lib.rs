@@ -9,6 +9,7 @@
 pub mod build;
 pub mod h225;
 pub mod h245;
+mod lines;
 pub mod mgcp;
 pub mod per;
 pub mod q931;

@@ -13,6 +13,8 @@
 //! [`Message::parse`] reads one message. Lines may end in CRLF or LF. Parameters stay in the text; those that
 //! name calls and connections are checked when the message is read.
 
+use crate::lines::Lines;
+
 /// Most messages in one datagram.
 pub const MAX_MESSAGES: usize = 32;
 /// Most parameter lines of one message.
@@ -361,25 +363,6 @@ fn description(text: &[u8]) -> Option<&[u8]> {
     let begin = Lines { text, at: 0 }.find(|(_, line)| !line.is_empty()).map(|(at, _)| at)?;
     let end = Lines { text, at: begin }.find(|(_, line)| line.is_empty()).map_or(text.len(), |(at, _)| at);
     text.get(begin..end)
-}
-
-/// Lines without their ends, with the offset each begins at.
-struct Lines<'a> {
-    text: &'a [u8],
-    at: usize,
-}
-
-impl<'a> Iterator for Lines<'a> {
-    type Item = (usize, &'a [u8]);
-
-    fn next(&mut self) -> Option<Self::Item> {
-        let rest = self.text.get(self.at..).filter(|rest| !rest.is_empty())?;
-        let at = self.at;
-        let end = rest.iter().position(|byte| *byte == b'\n');
-        self.at += end.map_or(rest.len(), |end| end + 1);
-        let line = &rest[..end.unwrap_or(rest.len())];
-        Some((at, line.strip_suffix(b"\r").unwrap_or(line)))
-    }
 }
 
 #[cfg(test)]

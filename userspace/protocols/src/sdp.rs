@@ -7,6 +7,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use crate::lines::Lines;
+
 /// Most media descriptions of one session.
 pub const MAX_MEDIA: usize = 32;
 /// Longest description, in bytes.
@@ -389,32 +391,6 @@ fn attributes<'a>(section: &'a [u8], name: &'static str) -> impl Iterator<Item =
         let value = line.strip_prefix(b"a=")?.strip_prefix(name.as_bytes())?.strip_prefix(b":")?;
         std::str::from_utf8(value).ok().map(str::trim_ascii)
     })
-}
-
-/// Lines without their ends, with the offset each begins at.
-struct Lines<'a> {
-    text: &'a [u8],
-    at: usize,
-}
-
-impl<'a> Iterator for Lines<'a> {
-    type Item = (usize, &'a [u8]);
-
-    fn next(&mut self) -> Option<Self::Item> {
-        let rest = self.text.get(self.at..).filter(|rest| !rest.is_empty())?;
-        let at = self.at;
-        let line = match rest.iter().position(|byte| *byte == b'\n') {
-            Some(end) => {
-                self.at += end + 1;
-                &rest[..end]
-            }
-            None => {
-                self.at = self.text.len();
-                rest
-            }
-        };
-        Some((at, line.strip_suffix(b"\r").unwrap_or(line)))
-    }
 }
 
 /// The encoding name of a static payload type; the number itself where there is none.
