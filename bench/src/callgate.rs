@@ -9,7 +9,7 @@ use aya::Ebpf;
 use aya::programs::Xdp;
 use callgate_alg::action::{PinholeSpec, Sender};
 use callgate_alg::{CallId, Time, Transport};
-use callgate_rules::{Report, RuleSet, compile};
+use callgate_rules::{Machine, Report, RuleSet, compile};
 use callgate_shared::pinhole::Kind;
 use callgated::kernel::Kernel;
 
@@ -40,7 +40,8 @@ impl Callgate {
         // Gone when this returns: the maps live on by the descriptors that are held.
         let pins = PinDirectory::create("callgate")?;
         let mut kernel = Kernel::open(&pins.0)?;
-        let compiled = compile(&rules, &[(SLOT as usize, FLOODED)], 1, &mut kernel.slots())?;
+        let machine = Machine { interfaces: &[(SLOT as usize, FLOODED)], ..Machine::default() };
+        let compiled = compile(&rules, &machine, 1, &mut kernel.slots())?;
         kernel.load_policy(&compiled)?;
         let mut instance = kernel.instance(SLOT)?;
         let program: &mut Xdp = instance.program_mut(PROGRAM).context("no XDP program")?.try_into()?;
@@ -83,7 +84,8 @@ mod tests {
         assert_eq!(rules.rules().len(), RULES);
         assert!(rules.warnings().is_empty(), "{}", Report(rules.warnings()));
         let slots = &mut callgate_rules::MemorySlots::default();
-        let compiled = compile(&rules, &[(0, FLOODED)], 1, slots).expect("a policy that fits");
-        assert_eq!(compiled.policy.zones[0], rules.zone_of(FLOODED));
+        let machine = Machine { interfaces: &[(0, FLOODED)], ..Machine::default() };
+        let compiled = compile(&rules, &machine, 1, slots).expect("a policy that fits");
+        assert_eq!(compiled.policy.interfaces[0], rules.zone_of(FLOODED));
     }
 }

@@ -55,14 +55,18 @@ enum Behind {
     Header,
     /// Behind a TPKT's header; its length is kept right, mostly.
     Tpkt,
+    /// The same, but decoders read the whole stream.
+    Tpkts,
     /// Behind an SCCP message's length and version; its length is kept right, mostly.
     Length,
 }
 
-const SUBJECTS: [Subject; 8] = [
+const SUBJECTS: [Subject; 10] = [
     Subject { name: "sip", protocol: Inspect::Sip, behind: Behind::Nothing, decode: decode::sip },
     Subject { name: "sdp", protocol: Inspect::Sip, behind: Behind::Header, decode: decode::sdp },
-    Subject { name: "h225", protocol: Inspect::H225, behind: Behind::Tpkt, decode: decode::h225 },
+    Subject { name: "tpkt", protocol: Inspect::H225, behind: Behind::Nothing, decode: decode::tpkt },
+    Subject { name: "q931", protocol: Inspect::H225, behind: Behind::Tpkt, decode: decode::q931 },
+    Subject { name: "h225", protocol: Inspect::H225, behind: Behind::Tpkts, decode: decode::h225 },
     Subject { name: "h245", protocol: Inspect::H245, behind: Behind::Tpkt, decode: decode::h245 },
     Subject { name: "ras", protocol: Inspect::Ras, behind: Behind::Nothing, decode: decode::ras },
     Subject { name: "sccp", protocol: Inspect::Sccp, behind: Behind::Length, decode: decode::sccp },
@@ -118,6 +122,9 @@ impl Run {
         let captures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/captures");
         let mut conversations = conversation::built(subject.protocol);
         conversations.extend(conversation::captured(&captures, &protocols)?);
+        let corpus =
+            Path::new(env!("CARGO_MANIFEST_DIR")).join("../userspace/protocols/tests/corpus/h323.txt");
+        conversations.extend(conversation::corpus(&corpus, subject.protocol)?);
         conversations.retain(|messages| messages.iter().any(|message| subject.spoils(message)));
         Ok(Self {
             subject,
@@ -249,9 +256,9 @@ impl Subject {
             Behind::Header => {
                 payload.windows(4).position(|end| end == b"\r\n\r\n").map_or(payload.len(), |at| at + 4)
             }
-            Behind::Tpkt if self.protocol == Inspect::H245 => 4,
+            Behind::Tpkt => 4,
             // Their decoders read the whole stream.
-            Behind::Tpkt | Behind::Length => 0,
+            Behind::Tpkts | Behind::Length => 0,
         };
         payload.split_at(header.min(payload.len()))
     }
@@ -259,7 +266,7 @@ impl Subject {
     /// The same message, bad.
     fn spoil(&self, random: &mut Random, payload: &[u8], other: &[u8]) -> Vec<u8> {
         let framed = match self.behind {
-            Behind::Tpkt => 4,
+            Behind::Tpkt | Behind::Tpkts => 4,
             Behind::Length => 8,
             Behind::Nothing | Behind::Header => self.part(payload).0.len(),
         };
@@ -274,7 +281,9 @@ impl Subject {
         let (mut header, mut rest) = (header.to_vec(), rest.to_vec());
         mutate(random, &mut rest, other);
         match self.behind {
-            Behind::Tpkt => header[2..].copy_from_slice(&((rest.len() + 4) as u16).to_be_bytes()),
+            Behind::Tpkt | Behind::Tpkts => {
+                header[2..].copy_from_slice(&((rest.len() + 4) as u16).to_be_bytes())
+            }
             Behind::Length => {
                 header[..4].copy_from_slice(&(rest.len() as u32).to_le_bytes());
                 if random.one_in(4) {

@@ -36,6 +36,12 @@ fn main() -> Result<(), Box<dyn Error>> {
     for protocol in Inspect::ALL {
         conversation::built(protocol).iter().for_each(|messages| tracked(messages, &mut seeds));
     }
+    let corpus_file =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../userspace/protocols/tests/corpus/h323.txt");
+    for protocol in [Inspect::H225, Inspect::H245, Inspect::Ras] {
+        let messages = conversation::corpus(&corpus_file, protocol)?;
+        messages.iter().flatten().for_each(|message| decoded(message, &mut seeds));
+    }
     for (number, (target, seed)) in seeds.iter().enumerate() {
         let directory = Path::new(&corpus).join(target);
         fs::create_dir_all(&directory)?;
@@ -68,13 +74,16 @@ fn decoded(message: &Message, seeds: &mut Seeds) {
             "sip"
         }
         Inspect::H225 => {
-            if let Ok(Some(tpkt)) = tpkt::split(payload)
-                && let Ok(q931::Message { user_user: Some(element), .. }) = q931::Message::parse(tpkt.payload)
-                && let Ok(message) = h225::Message::parse(element)
-            {
-                let inner =
-                    message.fast_start.chain(message.h245_control).chain(message.parallel_h245_control);
-                seeds.extend(inner.map(|message| ("h245", message.to_vec())));
+            seeds.insert(("tpkt", payload.clone()));
+            if let Ok(Some(tpkt)) = tpkt::split(payload) {
+                seeds.insert(("q931", tpkt.payload.to_vec()));
+                if let Ok(q931::Message { user_user: Some(element), .. }) = q931::Message::parse(tpkt.payload)
+                    && let Ok(message) = h225::Message::parse(element)
+                {
+                    let inner =
+                        message.fast_start.chain(message.h245_control).chain(message.parallel_h245_control);
+                    seeds.extend(inner.map(|message| ("h245", message.to_vec())));
+                }
             }
             "h225"
         }

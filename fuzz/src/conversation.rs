@@ -51,6 +51,56 @@ pub fn captured(directory: &Path, protocols: &[Inspect]) -> io::Result<Vec<Vec<M
     Ok(all)
 }
 
+/// The messages of a protocol that are in the decoders' corpus, of each kind there is: a conversation of each, which
+/// makes little sense as one.
+///
+/// # Errors
+/// If it cannot be read.
+pub fn corpus(file: &Path, protocol: Inspect) -> io::Result<Vec<Vec<Message>>> {
+    let name = match protocol {
+        Inspect::H225 => "h225",
+        Inspect::H245 => "h245",
+        Inspect::Ras => "ras",
+        _ => return Ok(Vec::new()),
+    };
+    let text = fs::read_to_string(file)?;
+    let encodings = text.lines().filter_map(|line| {
+        let (kind, rest) = line.split_once(' ')?;
+        (kind == name).then(|| octets(rest.split(' ').next().unwrap_or_default()))
+    });
+    let messages: Vec<_> = encodings
+        .map(|encoding| match protocol {
+            Inspect::Ras => {
+                Between::new(protocol, Transport::Udp, (CALLER, 1_719), (SERVER, 1_719)).there(encoding)
+            }
+            Inspect::H245 => {
+                let line = Between::new(protocol, Transport::Tcp, (CALLER, 30_000), (CALLEE, 30_001));
+                line.there(build::tpkt(&encoding))
+            }
+            _ => {
+                let line = Between::new(protocol, Transport::Tcp, (CALLER, 40_000), (CALLEE, 1_720));
+                line.there(build::tpkt(&user_user(&encoding)))
+            }
+        })
+        .collect();
+    Ok(messages.chunks(8).map(<[Message]>::to_vec).collect())
+}
+
+/// Octets in hexadecimal digits; what is none is left out.
+fn octets(hex: &str) -> Vec<u8> {
+    let digits: Vec<_> = hex.chars().filter_map(|digit| digit.to_digit(16)).collect();
+    digits.chunks_exact(2).map(|pair| (pair[0] << 4 | pair[1]) as u8).collect()
+}
+
+/// A Setup with this in its User-User element.
+fn user_user(h225: &[u8]) -> Vec<u8> {
+    let mut message = vec![0x08, 0x02, 0, 7, 0x05, 0x7e];
+    message.extend(((h225.len() + 1) as u16).to_be_bytes());
+    message.push(0x05);
+    message.extend(h225);
+    message
+}
+
 /// Two ends, and a protocol between them.
 struct Between {
     protocol: Inspect,

@@ -2,6 +2,8 @@
 //!
 //! Whether they are good says the result; what must hold of a decoder whatever it is given is asserted.
 
+use callgate_protocols::ras::Body;
+use callgate_protocols::refuse::{self, Why};
 use callgate_protocols::{h225, h245, mgcp, q931, ras, sccp, sdp, sip, tftp, tpkt};
 
 /// SIP, as a datagram and as a stream.
@@ -43,34 +45,59 @@ pub fn sdp(text: &[u8]) -> bool {
     true
 }
 
+/// A stream of TPKTs; good if it has one.
+pub fn tpkt(bytes: &[u8]) -> bool {
+    let (mut stream, mut good) = (bytes, false);
+    while let Ok(Some(frame)) = tpkt::split(stream) {
+        assert!(frame.rest.len() < stream.len(), "a stream goes on");
+        assert_eq!(tpkt::length(stream), Ok(Some(frame.payload.len() + tpkt::HEADER)));
+        good = true;
+        stream = frame.rest;
+    }
+    good
+}
+
 /// H.225.0 call signalling: as a stream of TPKTs, as one Q.931 message, and as the User-User element alone.
 pub fn h225(bytes: &[u8]) -> bool {
     let (mut stream, mut good) = (bytes, false);
     while let Ok(Some(frame)) = tpkt::split(stream) {
-        assert!(frame.rest.len() < stream.len(), "a stream goes on");
         good |= q931(frame.payload);
         stream = frame.rest;
     }
     q931(bytes) | user_user(bytes) | good
 }
 
-fn q931(payload: &[u8]) -> bool {
-    match q931::Message::parse(payload) {
-        Ok(q931::Message { user_user: Some(element), .. }) => user_user(element),
-        Ok(_) => true,
-        Err(_) => false,
-    }
+/// A Q.931 message, with the message in its User-User element.
+pub fn q931(payload: &[u8]) -> bool {
+    let Ok(message) = q931::Message::parse(payload) else { return false };
+    assert!(message.call_reference < 0x8000 && !message.kind.name().is_empty());
+    message.user_user.is_none_or(user_user)
 }
 
 fn user_user(element: &[u8]) -> bool {
     let Ok(message) = h225::Message::parse(element) else { return false };
+    let most = element.len() * 8;
+    for aliases in [&message.source, &message.destination, &message.alternative_alias] {
+        names(aliases, most);
+    }
+    assert!(message.features.iter().all(|feature| message.features.has(feature)));
+    let mut parts = 0;
     for channel in message.fast_start {
+        parts += 1;
         let _ = h245::OpenLogicalChannel::parse(channel);
     }
     for tunnelled in message.h245_control.chain(message.parallel_h245_control) {
+        parts += 1;
         let _ = h245::Message::parse(tunnelled);
     }
+    assert!(parts <= element.len(), "each takes an octet at least");
     true
+}
+
+/// Shows aliases, of which there are at most so many.
+fn names(aliases: &h225::Aliases<'_>, most: usize) {
+    let count = aliases.iter().map(|alias| drop(alias.to_string())).count();
+    assert!(count <= most && aliases.is_empty() == (count == 0), "all that were there");
 }
 
 /// H.245: control messages, and the channels of fast start.
@@ -78,16 +105,47 @@ pub fn h245(encoding: &[u8]) -> bool {
     let _ = h245::OpenLogicalChannel::parse(encoding);
     h245::Message::parse(encoding).is_ok_and(|message| {
         assert!(!message.name().is_empty());
+        if let h245::Message::CommunicationMode(modes) = message {
+            assert!(modes.iter().count() <= h245::Modes::MOST, "bounded");
+        }
         true
     })
 }
 
-/// A RAS message.
+/// A RAS message, and what rejects it.
 pub fn ras(encoding: &[u8]) -> bool {
-    ras::Message::parse(encoding).is_ok_and(|message| {
-        assert!(!message.body.name().is_empty());
-        true
-    })
+    let Ok(message) = ras::Message::parse(encoding) else { return false };
+    assert!(!message.body.name().is_empty());
+    let most = encoding.len() * 8;
+    match &message.body {
+        Body::AdmissionRequest { source, destination, endpoint, .. } => {
+            names(source, most);
+            names(destination, most);
+            assert!((2..=256).contains(&endpoint.octets().len()) && !endpoint.to_string().is_empty());
+        }
+        Body::RegistrationRequest { call_signal, ras, aliases, .. } => {
+            assert!(call_signal.iter().chain(ras.iter()).count() <= 2 * h225::Addresses::MOST, "bounded");
+            names(aliases, most);
+        }
+        Body::RegistrationConfirm { alternates, .. }
+        | Body::GatekeeperConfirm { alternates, .. }
+        | Body::LocationConfirm { alternates, .. } => {
+            assert!(alternates.iter().count() <= ras::Alternates::MOST, "bounded");
+        }
+        Body::AdmissionConfirmSequence(admissions) => {
+            let alternates = admissions.iter().flat_map(|admission| admission.alternates.iter());
+            assert!(alternates.count() <= most, "bounded");
+        }
+        Body::InfoRequestResponse { calls, .. } => assert!(calls.iter().count() <= most, "bounded"),
+        _ => {}
+    }
+    for why in [Why::Forbidden, Why::Exhausted, Why::Unauthenticated] {
+        if let Some(rejection) = refuse::ras_reject(&message, why) {
+            let rejection = ras::Message::parse(&rejection).expect("it can be read");
+            assert_eq!(rejection.sequence, message.sequence);
+        }
+    }
+    true
 }
 
 /// SCCP: a stream of messages; good if one could be read.

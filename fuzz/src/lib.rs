@@ -45,7 +45,7 @@ pub const BOUNDS: Bounds = Bounds { calls: 16, streams_per_call: 8, pinholes: 64
 
 /// An engine that refuses as little as it may: what it permits is what has to be tracked.
 pub fn engine(bounds: Bounds) -> Engine {
-    let rules = HashMap::from([(ANY, RulePolicy { media: Authority::Any })]);
+    let rules = HashMap::from([(ANY, RulePolicy::from(Authority::Any))]);
     let sccp = SccpPolicy {
         registrations_per_second: 1_000,
         one_address_per_device: false,

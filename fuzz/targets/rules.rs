@@ -4,8 +4,8 @@
 
 use std::net::IpAddr;
 
-use callgate_rules::{MemorySlots, Report, RuleSet, compile, oracle};
-use callgate_shared::judge::{Tables as _, service_cell};
+use callgate_rules::{Machine, MemorySlots, Report, RuleSet, compile, oracle};
+use callgate_shared::judge::{Tables as _, Way};
 use callgate_shared::packet::{Kind, Packet};
 use libfuzzer_sys::fuzz_target;
 
@@ -19,8 +19,15 @@ fuzz_target!(|text: &str| {
         }
     };
     // A packet per rule, from what is nowhere in the file: enough to see a table that is beside the rules.
-    let Ok(compiled) = compile(&set, &[(0, "eth0")], 1, &mut MemorySlots::default()) else { return };
-    let zone = compiled.policy.zones[0];
+    let Ok(compiled) = compile(
+        &set,
+        &Machine { interfaces: &[(0, "eth0")], ..Machine::default() },
+        1,
+        &mut MemorySlots::default(),
+    ) else {
+        return;
+    };
+    let zone = compiled.policy.interfaces[0];
     let entries = compiled.rules.clone();
     let slots = compiled.slots.clone();
     let policy = compiled.policy;
@@ -37,11 +44,9 @@ fuzz_target!(|text: &str| {
             icmp_type: 8,
             ..Packet::default()
         };
-        let source = model.source_class(&packet.source);
-        let destination = model.destination_class(&packet.destination);
-        let service = model.service_class(service_cell(&packet));
-        let number = model.rule_number(policy.cell(zone, source, destination, service));
-        let expected = oracle::first_match(&set, zone, &packet).map(|found| slots[found.rule]);
+        let number = model.first_match(&policy, &packet, zone, Way::There);
+        let expected =
+            oracle::first_match(&set, &Machine::default().now, zone, &packet).map(|found| slots[found.rule]);
         let found = (number != 0).then(|| entries[usize::from(number)].slot);
         assert_eq!(found, expected, "protocol {protocol}, port {port}");
     }

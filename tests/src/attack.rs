@@ -183,24 +183,79 @@ impl Attack {
     }
 }
 
-/// A packet socket on the outside interface.
-struct Wire {
+/// A packet socket on the `eth0` of a namespace beside the firewall.
+pub struct Wire {
     sender: Box<dyn DataLinkSender>,
     source: MacAddr,
     gateway: MacAddr,
 }
 
+impl fmt::Debug for Wire {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Wire({} to {})", self.source, self.gateway)
+    }
+}
+
 impl Wire {
-    fn open(lab: &Lab) -> Result<Self> {
-        let (ns, name) = lab.next_hop();
+    /// The outside's way into the firewall.
+    ///
+    /// # Errors
+    /// When the interfaces cannot be found or the socket cannot be opened.
+    pub fn open(lab: &Lab) -> Result<Self> {
+        Self::between(lab.outside(), lab.next_hop())
+    }
+
+    /// The inside's way into a firewall that routes.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn inside(lab: &Lab) -> Result<Self> {
+        Self::between(lab.inside(), (lab.fw(), "in0"))
+    }
+
+    fn between(from: &Netns, (ns, name): (&Netns, &str)) -> Result<Self> {
         let gateway = interface(ns, name)?.mac.context("the next hop has no link-layer address")?;
-        let own = interface(lab.outside(), "eth0")?;
+        let own = interface(from, "eth0")?;
         let source = own.mac.context("eth0 has no link-layer address")?;
-        let channel = lab.outside().run(|| pnet_datalink::channel(&own, Config::default()))?;
+        let channel = from.run(|| pnet_datalink::channel(&own, Config::default()))?;
         match channel.context("packet socket")? {
             Channel::Ethernet(sender, _) => Ok(Self { sender, source, gateway }),
             _ => Err(anyhow!("packet socket of an unexpected kind")),
         }
+    }
+
+    /// Sends an IP packet to the firewall, in an untagged frame.
+    ///
+    /// # Errors
+    /// When the frame cannot be sent.
+    pub fn ip(&mut self, packet: &[u8]) -> Result<()> {
+        self.tagged(&[], packet)
+    }
+
+    /// Sends an IP packet behind VLAN tags, each `(type, id)`, the outer one first.
+    ///
+    /// # Errors
+    /// When the frame cannot be sent.
+    pub fn tagged(&mut self, tags: &[(u16, u16)], packet: &[u8]) -> Result<()> {
+        let mut frame = [self.gateway.octets(), self.source.octets()].concat();
+        for (ether_type, id) in tags {
+            frame.extend([ether_type.to_be_bytes(), id.to_be_bytes()].concat());
+        }
+        let v6 = packet.first().is_some_and(|byte| byte >> 4 == 6);
+        let ether_type: u16 = if v6 { 0x86dd } else { 0x0800 };
+        frame.extend(ether_type.to_be_bytes());
+        frame.extend(packet);
+        self.send(&frame)
+    }
+
+    /// Sends a frame to a group of the link; `body` begins with the type or length.
+    ///
+    /// # Errors
+    /// When the frame cannot be sent.
+    pub fn group(&mut self, to: [u8; 6], body: &[u8]) -> Result<()> {
+        let mut frame = [to, self.source.octets()].concat();
+        frame.extend(body);
+        self.send(&frame)
     }
 
     fn send(&mut self, frame: &[u8]) -> Result<()> {

@@ -73,6 +73,15 @@ impl Firewall {
         Ok(())
     }
 
+    /// Writes the rules file anew and has the daemon read it.
+    ///
+    /// # Errors
+    /// With what `fwctl reload` says.
+    pub fn reload(&self, rules: &str) -> Result<()> {
+        fs::write(&self.rules, rules).with_context(|| self.rules.display().to_string())?;
+        self.listing("reload").map(drop)
+    }
+
     /// SIGKILLs the daemon in the middle of whatever it is doing.
     ///
     /// # Errors
@@ -158,9 +167,21 @@ impl Firewall {
     /// # Errors
     /// As [`Self::status`].
     pub fn counters(&self) -> Result<Counters> {
+        self.counters_where(|_| true)
+    }
+
+    /// `fwctl counters` of one interface.
+    ///
+    /// # Errors
+    /// As [`Self::status`].
+    pub fn counters_of(&self, interface: &str) -> Result<Counters> {
+        self.counters_where(|row| row.interface == interface)
+    }
+
+    fn counters_where(&self, wanted: impl Fn(&CounterRow) -> bool) -> Result<Counters> {
         let mut counters = Counters::default();
-        for CounterRow { reason, dropped, packets, .. } in self.json::<Page<CounterRow>>(&["counters"])?.rows
-        {
+        let rows = self.json::<Page<CounterRow>>(&["counters"])?.rows;
+        for CounterRow { reason, dropped, packets, .. } in rows.into_iter().filter(wanted) {
             let side = if dropped { &mut counters.dropped } else { &mut counters.passed };
             *side.entry(reason).or_default() += packets;
         }

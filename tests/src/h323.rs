@@ -1,12 +1,20 @@
 //! A small H.323 endpoint pair (H.225.0, H.245) over real sockets: fast start, H.245 on a connection of its
-//! own, and H.245 tunnelled in the call's.
+//! own, and H.245 tunnelled in the call's. Beside it, [`session`]: calls and RAS by script, message by message,
+//! with [`wire`] and [`ras`] for what they say.
 //!
 //! Media starts at the earliest moment the standard permits: the callee's right behind its Connect where fast
 //! start told it everything (H.323 §8.1.7.1), else right behind the OpenLogicalChannelAck it was waiting for.
 
+pub mod ledger;
+mod line;
+mod per;
+pub mod ras;
+pub mod session;
+pub mod wire;
+
 use std::collections::HashMap;
 use std::fmt::Debug;
-use std::io::{self, Read, Write};
+use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,11 +25,12 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 use callgate_protocols::build::{self, Parts};
 use callgate_protocols::h225::{Body, Message as CallMessage};
 use callgate_protocols::h245::{Message as ControlMessage, OpenLogicalChannel};
-use callgate_protocols::{q931, tpkt};
+use callgate_protocols::q931;
 
 use crate::call::{Call, Signalling};
 use crate::netns::Netns;
 use crate::rtp::{Media, Port};
+pub use line::Line;
 
 /// The port of H.225.0 call signalling.
 pub const PORT: u16 = 1720;
@@ -326,50 +335,6 @@ fn negotiate(control: &mut dyn Control, port: Port, ssrc: u32) -> Result<Media> 
     media.context("no media")
 }
 
-/// A connection of TPKTs (RFC 1006 §6).
-#[derive(Debug)]
-struct Line {
-    stream: TcpStream,
-    pending: Vec<u8>,
-}
-
-impl Line {
-    fn new(stream: TcpStream) -> Self {
-        // Without this a short message waits for the acknowledgement of the one before.
-        let _ = stream.set_nodelay(true);
-        Self { stream, pending: Vec::new() }
-    }
-
-    fn send(&mut self, message: &[u8]) -> Result<()> {
-        self.stream.write_all(message).context("sending a TPKT")
-    }
-
-    /// The next TPKT's payload, or `None` when none came in time.
-    fn receive(&mut self, limit: Duration) -> Result<Option<Vec<u8>>> {
-        let mut buffer = [0; 4_096];
-        self.stream.set_read_timeout(Some(limit.max(Duration::from_millis(1))))?;
-        loop {
-            if let Some(tpkt::Frame { payload, rest }) = readable(tpkt::split(&self.pending), "TPKT")? {
-                let payload = payload.to_vec();
-                self.pending = rest.to_vec();
-                return Ok(Some(payload));
-            }
-            match self.stream.read(&mut buffer) {
-                Ok(0) => bail!("the connection is closed"),
-                Ok(length) => self.pending.extend(&buffer[..length]),
-                Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
-                    return Ok(None);
-                }
-                Err(error) => return Err(error).context("reading a TPKT"),
-            }
-        }
-    }
-
-    fn expect(&mut self, limit: Duration) -> Result<Vec<u8>> {
-        self.receive(limit)?.context("no TPKT in time")
-    }
-}
-
 /// Reads call signalling up to the Connect.
 fn connected(line: &mut Line) -> Result<Vec<u8>> {
     let until = Instant::now() + STEP;
@@ -421,12 +386,13 @@ fn accept(listener: &TcpListener) -> Result<TcpStream> {
     }
 }
 
-fn own(port: &Port) -> build::Media {
+/// A port as messages tell it.
+pub fn own(port: &Port) -> build::Media {
     build::Media { rtp: port.rtp(), rtcp: port.rtcp() }
 }
 
 /// A call nobody else has.
-fn new_call() -> build::Call {
+pub fn new_call() -> build::Call {
     static NUMBER: AtomicU16 = AtomicU16::new(1);
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);
     let mut id = [0xca; 16];

@@ -13,10 +13,11 @@
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 use crate::netns::{self, Netns, Owned};
 
@@ -137,6 +138,20 @@ impl Lab {
         lab.fw.ip(&format!("{GATEWAY_OUTSIDE}{HOST}"))?;
         lab.outside.ip(&format!("{OUTSIDE}{OUTSIDE_ROUTES}"))?;
         Ok(Arc::new(lab))
+    }
+
+    /// Keeps back the outside's multicast listener reports, which its kernel sends when it likes: who counts packets
+    /// one by one does not want them.
+    ///
+    /// # Errors
+    /// When `nft` fails.
+    pub fn hush(&self) -> Result<()> {
+        let text = "add table netdev hush\n\
+                    add chain netdev hush c { type filter hook egress device \"eth0\" priority 0; }\n\
+                    add rule netdev hush c icmpv6 type mld2-listener-report drop\n";
+        let output = self.outside.output(Command::new("nft").arg(text))?;
+        ensure!(output.status.success(), "nft: {}", String::from_utf8_lossy(&output.stderr).trim());
+        Ok(())
     }
 
     /// The namespace of phones, management station and attacker; its interface is `eth0`.

@@ -8,7 +8,9 @@
 //!   packet of media,
 //! - [`tftp`]: Debian's server and client, and a scripted client,
 //! - [`checks`]: what every call has to satisfy,
-//! - [`attack`], [`meter`]: hostile traffic, and exact counts of what was sent and what arrived.
+//! - [`attack`], [`meter`]: hostile traffic, and exact counts of what was sent and what arrived,
+//! - [`craft`], [`tools`]: packets no honest stack sends; nmap and hping3,
+//! - [`filter`]: the rules file of the packet filter's tests.
 //!
 //! Everything runs over real sockets and the real kernel; the end-to-end tests and the demonstration
 //! (`callgate-demo`) are thin layers over these modules. All of it needs root: see [`root_or_skip`].
@@ -20,7 +22,9 @@ use std::io::{self, Write};
 pub mod attack;
 pub mod call;
 pub mod checks;
+pub mod craft;
 pub mod daemon;
+pub mod filter;
 pub mod fixture;
 pub mod h323;
 pub mod lab;
@@ -34,6 +38,7 @@ pub mod sccp;
 pub mod sip;
 pub mod sipp;
 pub mod tftp;
+pub mod tools;
 
 /// Whether an end-to-end test can run. Without root it says so by the test's name and returns `false`; where
 /// the environment has `CI=true` nothing may be skipped.

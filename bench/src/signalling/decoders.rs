@@ -46,8 +46,8 @@ pub(super) fn subjects() -> Vec<Subject> {
     let gatekeeper = SocketAddr::new(addresses::MANAGER, 1_720);
     vec![
         of("sip-invite-parse", vec![INVITE.into()], invite),
-        of("h225-setup-14", vec![setup(media, 14)], |payload| signal(payload) == Some(14)),
-        of("h225-setup-4", vec![setup(media, 4)], |payload| signal(payload) == Some(4)),
+        of("h225-setup-14", vec![setup(media, 7)], |payload| signal(payload) == Some(14)),
+        of("h225-setup-4", vec![setup(media, 2)], |payload| signal(payload) == Some(4)),
         of("h245-olc", vec![build::open_logical_channel(1, 1, media.rtcp)], |payload| {
             matches!(h245::Message::parse(payload), Ok(h245::Message::OpenLogicalChannel(_)))
         }),
@@ -84,13 +84,26 @@ fn of(name: &'static str, messages: Vec<Vec<u8>>, read: impl Fn(&[u8]) -> bool +
     }
 }
 
-/// A TPKT's payload: Setup with a multiple of two channels, one in each direction for each codec.
-fn setup(media: Media, channels: usize) -> Vec<u8> {
-    let fast_start = build::proposals(media).into_iter().cycle().take(channels).collect();
+/// A TPKT's payload: Setup as a gateway makes it, with a channel in each direction for each of so many codecs.
+fn setup(media: Media, codecs: usize) -> Vec<u8> {
     let listener = Some(SocketAddr::new(media.rtp.ip(), 30_000));
-    let parts = Parts { fast_start, h245_address: listener, tunnelling: true, h245_control: Vec::new() };
-    build::setup(&CALL, &parts).split_off(4)
+    let parts = Parts {
+        fast_start: build::offer(media, codecs),
+        h245_address: listener,
+        tunnelling: true,
+        h245_control: Vec::new(),
+    };
+    let mut payload = build::setup(&CALL, &parts).split_off(4);
+    // Display, calling and called party number, behind the bearer capability.
+    let mut elements = vec![0x28, DISPLAY.len() as u8];
+    elements.extend_from_slice(DISPLAY);
+    elements.extend_from_slice(b"\x6c\x06\x00\x811000\x70\x05\x812000");
+    payload.splice(10..10, elements);
+    payload
 }
+
+/// Who calls; it makes the Setup with seven codecs as long as the one that Linux's decoder was measured with.
+const DISPLAY: &[u8] = b"Callgate, the gateway of a bench";
 
 /// Reads a Setup and its channels; how many there are.
 fn signal(payload: &[u8]) -> Option<usize> {
@@ -128,6 +141,15 @@ mod tests {
         assert!((600..=700).contains(&INVITE.len()), "{} bytes", INVITE.len());
         let (_, body) = INVITE.split_once("\r\n\r\n").expect("a body");
         assert!(INVITE.contains(&format!("Content-Length: {}\r\n", body.len())), "{} bytes", body.len());
+    }
+
+    #[test]
+    fn the_setup_is_of_the_size_that_was_measured() {
+        let media = Media { rtp: addresses::PHONE_MEDIA, rtcp: addresses::PHONE_CONTROL };
+        let payload = setup(media, 7);
+        assert_eq!(payload.len(), 596);
+        let message = q931::Message::parse(&payload).expect("a Setup");
+        assert_eq!((message.display, message.called), (Some(DISPLAY), Some(&b"2000"[..])));
     }
 
     #[test]

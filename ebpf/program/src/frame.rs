@@ -1,15 +1,23 @@
 //! The parser's view of packets in the kernel.
 
+use aya_ebpf::bindings::{__sk_buff, xdp_md};
+use aya_ebpf::helpers::generated::{bpf_skb_load_bytes, bpf_xdp_load_bytes};
+use callgate_shared::packet::options::{self, Found, Options, Wanted};
 use callgate_shared::packet::{Bytes, View};
+
+use crate::maps::scratch;
+use crate::parts;
 
 /// A packet as XDP sees it: all of it between `data` and `end`.
 pub struct XdpFrame {
+    pub ctx: *mut xdp_md,
     pub data: usize,
     pub end: usize,
 }
 
 /// A packet as TC sees it: `length` bytes, the first of them between `data` and `end`.
 pub struct SkbFrame {
+    pub ctx: *mut __sk_buff,
     pub data: usize,
     pub end: usize,
     pub length: usize,
@@ -37,6 +45,14 @@ impl Bytes for XdpFrame {
     fn view(&self, at: usize, size: usize) -> Option<Window> {
         window(self.data, self.end, at, size)
     }
+
+    #[inline(always)]
+    fn scan_options(&self, at: usize, length: usize, wanted: Wanted) -> Found {
+        scanned(length, wanted, |options, size| {
+            // SAFETY: the program's own context; `size` is at most the size of `bytes`.
+            unsafe { bpf_xdp_load_bytes(self.ctx, at as u32, options.bytes.as_mut_ptr().cast(), size) == 0 }
+        })
+    }
 }
 
 impl Bytes for SkbFrame {
@@ -50,6 +66,21 @@ impl Bytes for SkbFrame {
     #[inline(always)]
     fn view(&self, at: usize, size: usize) -> Option<Window> {
         window(self.data, self.end, at, size)
+    }
+
+    #[inline(always)]
+    fn scan_options(&self, at: usize, length: usize, wanted: Wanted) -> Found {
+        scanned(length, wanted, |options, size| {
+            // SAFETY: the program's own context; `size` is at most the size of `bytes`.
+            unsafe {
+                bpf_skb_load_bytes(
+                    self.ctx.cast_const().cast(),
+                    at as u32,
+                    options.bytes.as_mut_ptr().cast(),
+                    size,
+                ) == 0
+            }
+        })
     }
 }
 
@@ -74,4 +105,14 @@ impl View for Window {
         // SAFETY: as above.
         unsafe { *((self.0 + i) as *const u32) }
     }
+}
+
+/// Copies a header's options and looks into them.
+#[inline(always)]
+fn scanned(length: usize, wanted: Wanted, load: impl FnOnce(&mut Options, u32) -> bool) -> Found {
+    let Some(scratch) = scratch() else { return Found::Malformed };
+    if length == 0 || length > options::MOST || !load(&mut scratch.options, length as u32) {
+        return Found::Malformed;
+    }
+    Found::unpack(parts::scan_options(length as u32, wanted as u32))
 }

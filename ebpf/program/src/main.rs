@@ -14,9 +14,10 @@
 
 mod frame;
 mod maps;
+mod parts;
+mod reply;
+mod route;
 mod tables;
-
-use core::hint::black_box;
 
 use aya_ebpf::bindings::{TC_ACT_OK, TC_ACT_SHOT, xdp_action};
 use aya_ebpf::helpers::generated::{
@@ -26,13 +27,12 @@ use aya_ebpf::macros::{classifier, xdp};
 use aya_ebpf::programs::{TcContext, XdpContext};
 use callgate_shared::Reason;
 use callgate_shared::flow::FlowKey;
-use callgate_shared::judge::{Tables, Verdict, judge};
-use callgate_shared::packet::{self, Bytes, Fragment, Kind, Packet};
-use callgate_shared::policy::{MAX_IFACES, Policy, ZONE_SELF, policy_flags};
+use callgate_shared::judge::{Tables, Verdict};
+use callgate_shared::packet::{Fragment, Kind, Packet};
+use callgate_shared::policy::{Policy, ZONE_SELF, policy_flags};
 use callgate_shared::tap::{ALG_STALE, MARK, META_MAGIC, Meta, PULL};
 
-use crate::frame::{SkbFrame, XdpFrame};
-use crate::maps::{ACTIVE, HEARTBEAT, PACKET, TAPS};
+use crate::maps::{ACTIVE, HEARTBEAT, TAPS, scratch};
 use crate::tables::Kernel;
 
 // Constants that the loader sets. Their values here are ones no other constant has: LLVM merges equal constants,
@@ -48,23 +48,40 @@ static TAP_NIC: u32 = 0x510f_0002;
 #[unsafe(no_mangle)]
 static TAP_FLAGS: u64 = 0x510f_0003_510f_0004;
 
+/// 1 where [`maps::CLOCK`] tells the time instead of the kernel. The loader freezes it: the verifier removes what the
+/// other value would need.
+#[unsafe(no_mangle)]
+static OWN_CLOCK: u32 = 0x510f_0005;
+
 /// Judges a packet that enters the machine.
 #[xdp]
 pub fn callgate_xdp(ctx: XdpContext) -> u32 {
     let slot = slot();
-    let frame = XdpFrame { data: ctx.data(), end: ctx.data_end() };
-    let Some((mut kernel, policy)) = active() else {
-        return not_judged(&frame, slot);
+    let Some((generation_slot, policy)) = active() else {
+        let parsed = parts::parse_xdp(ctx.ctx);
+        return not_judged(parsed, slot);
     };
-    let zone = policy.zones[slot as usize % MAX_IFACES];
-    let verdict = judged(&mut kernel, policy, &frame, slot, zone);
-    if verdict.reason.is_drop() {
-        return xdp_action::XDP_DROP;
+    let zone = policy.zone_of(slot) as u32;
+    if parts::parse_xdp(ctx.ctx) != 0 {
+        let recognised = parts::recognise_xdp(ctx.ctx, generation_slot, zone);
+        judged(recognised, generation_slot, zone);
+    }
+    let Some(verdict) = counted(slot) else { return xdp_action::XDP_DROP };
+    let why = parts::sampled();
+    if why != 0 {
+        parts::sample_xdp(ctx.ctx, slot, zone, why);
     }
     if verdict.inspect != 0 {
         mark_for_inspection(&ctx, slot);
     }
-    xdp_action::XDP_PASS
+    if !verdict.reason.is_drop() {
+        return xdp_action::XDP_PASS;
+    }
+    let answers = verdict.reason == Reason::Reject || verdict.reason == Reason::Challenge;
+    if answers && parts::answer_xdp(ctx.ctx, generation_slot) != 0 {
+        return xdp_action::XDP_TX;
+    }
+    xdp_action::XDP_DROP
 }
 
 /// Takes signalling that XDP has let by to the inspection tap, and lets by what comes back from it.
@@ -105,14 +122,22 @@ pub fn callgate_egress(ctx: TcContext) -> i32 {
     // SAFETY: as in `callgate_ingress`. Failure means a packet shorter than asked for: the parser decides.
     unsafe { bpf_skb_pull_data(ctx.skb.skb, PULL.min(ctx.len())) };
     let slot = slot();
-    let frame = SkbFrame { data: ctx.data(), end: ctx.data_end(), length: ctx.len() as usize };
-    let Some((mut kernel, policy)) = active() else {
-        return match not_judged(&frame, slot) {
+    let Some((generation_slot, _)) = active() else {
+        let parsed = parts::parse_skb(ctx.skb.skb);
+        return match not_judged(parsed, slot) {
             xdp_action::XDP_PASS => TC_ACT_OK as i32,
             _ => TC_ACT_SHOT as i32,
         };
     };
-    let verdict = judged(&mut kernel, policy, &frame, slot, ZONE_SELF);
+    if parts::parse_skb(ctx.skb.skb) != 0 {
+        let recognised = parts::recognise_skb(ctx.skb.skb, generation_slot);
+        judged(recognised, generation_slot, ZONE_SELF.into());
+    }
+    let Some(verdict) = counted(slot) else { return TC_ACT_SHOT as i32 };
+    let why = parts::sampled();
+    if why != 0 {
+        parts::sample_skb(ctx.skb.skb, slot, why);
+    }
     if verdict.reason.is_drop() {
         return TC_ACT_SHOT as i32;
     }
@@ -140,51 +165,43 @@ fn slot() -> u32 {
     unsafe { core::ptr::read_volatile(&raw const SLOT) }
 }
 
-/// The tables and the policy in force; `None` before the first rules are loaded.
+/// The slot of the tables in force, and their policy; `None` before the first rules are loaded.
 #[inline(always)]
-fn active() -> Option<(Kernel, &'static Policy)> {
+fn active() -> Option<(u32, &'static Policy)> {
     let generation_slot = *ACTIVE.get(0)?;
-    let kernel = Kernel { generation_slot };
-    let policy = kernel.policy()?;
-    (policy.generation != 0).then_some((kernel, policy))
-}
-
-/// This CPU's place for the packet being judged.
-#[inline(always)]
-fn parsed() -> Option<&'static mut Packet> {
-    // SAFETY: a value of a per-CPU map; no two programs that use it run on one CPU at a time.
-    PACKET.get_ptr_mut(0).map(|packet| unsafe { &mut *packet })
+    let policy = Kernel::of(generation_slot)?.1;
+    (policy.generation != 0).then_some((generation_slot, policy))
 }
 
 /// Before the first policy, only what keeps the link alive passes.
 #[inline(always)]
-fn not_judged<B: Bytes>(frame: &B, slot: u32) -> u32 {
-    let builtin = matches!(packet::parse(frame), Ok(Packet { kind: Kind::Link, .. }));
+fn not_judged(parsed: u32, slot: u32) -> u32 {
+    let Some(scratch) = scratch() else { return xdp_action::XDP_DROP };
+    let builtin = parsed != 0 && scratch.packet.kind == Kind::Link;
     let reason = if builtin { Reason::PassBuiltin } else { Reason::NoPolicy };
-    tables::count(slot, reason, frame.len() as u64);
+    tables::count(slot, reason, scratch.packet.length as u64);
     if builtin { xdp_action::XDP_PASS } else { xdp_action::XDP_DROP }
 }
 
+/// The rest of [`callgate_shared::judge::judge`], after its first step.
 #[inline(always)]
-fn judged<B: Bytes>(kernel: &mut Kernel, policy: &Policy, frame: &B, slot: u32, zone: u8) -> Verdict {
-    // SAFETY: a helper without arguments.
-    let now = unsafe { bpf_ktime_get_coarse_ns() };
-    let Some(packet) = parsed() else {
-        return Verdict { reason: Reason::NoPolicy, inspect: 0, log: false, slot: 0 };
-    };
-    let (verdict, bytes) = match packet::parse_into(frame, packet) {
-        Ok(()) => {
-            let packet = black_box(packet);
-            let verdict = judge(kernel, policy, packet, zone, now);
-            if verdict.log {
-                tables::log(slot, packet, &verdict, now);
-            }
-            (verdict, packet.length as u64)
-        }
-        Err(reason) => (Verdict { reason, inspect: 0, log: false, slot: 0 }, frame.len() as u64),
-    };
-    tables::count(slot, verdict.reason, bytes);
-    verdict
+fn judged(recognised: u32, generation_slot: u32, zone: u32) {
+    if recognised == parts::STRANGER {
+        parts::begin_flow(generation_slot);
+    } else if recognised == parts::LIMITED {
+        parts::charge_flow(generation_slot, zone);
+    }
+    if scratch().is_some_and(|scratch| scratch.packet.fragment == Fragment::First) {
+        parts::remember_first();
+    }
+}
+
+/// Counts the verdict that was reached.
+#[inline(always)]
+fn counted(slot: u32) -> Option<Verdict> {
+    let scratch = scratch()?;
+    tables::count(slot, scratch.verdict.reason, scratch.packet.length as u64);
+    Some(scratch.verdict)
 }
 
 /// Tells the TCX program behind the stack's door that this packet is signalling.
@@ -246,16 +263,16 @@ fn count_back(ctx: &TcContext, slot: u32) {
 fn with_packet<R>(ctx: &TcContext, with: impl FnOnce(&Kernel, &FlowKey, &Packet) -> R) -> Option<R> {
     // SAFETY: as in `callgate_egress`.
     unsafe { bpf_skb_pull_data(ctx.skb.skb, PULL.min(ctx.len())) };
-    let frame = SkbFrame { data: ctx.data(), end: ctx.data_end(), length: ctx.len() as usize };
-    let packet = parsed()?;
-    packet::parse_into(&frame, packet).ok()?;
-    let packet: &Packet = black_box(packet);
+    if parts::parse_skb(ctx.skb.skb) == 0 {
+        return None;
+    }
+    let packet = &scratch()?.packet;
     let (key, _) = FlowKey::of(
         (packet.source, packet.source_port),
         (packet.destination, packet.destination_port),
         packet.protocol,
     );
-    Some(with(&Kernel { generation_slot: 0 }, &key, packet))
+    Some(with(&Kernel::without_rules(), &key, packet))
 }
 
 /// Holds the packet on the tap (`enforce`), or sends a copy there (`observe`).

@@ -28,6 +28,21 @@ impl Addr {
         self.0[0] == 0 && self.0[1] == 0 && self.0[2] == Self::V4_MARK
     }
 
+    /// The prefix of this many bits: the rest is 0. An IPv4 address has 96 bits before its own.
+    #[inline(always)]
+    pub const fn prefix(&self, bits: u8) -> Self {
+        let mut words = self.0;
+        let mut i = 0;
+        while i < 4 {
+            let kept = (bits as u32).saturating_sub(i as u32 * 32);
+            if kept < 32 {
+                words[i] &= (!(u32::MAX >> kept)).to_be();
+            }
+            i += 1;
+        }
+        Self(words)
+    }
+
     /// The IPv4 address as it lies in the packet; meaningful only where [`Self::is_v4`].
     #[inline(always)]
     pub const fn v4_word(&self) -> u32 {

@@ -32,10 +32,11 @@ pub struct FlowKey {
 }
 
 /// Which endpoint of the key sent a packet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Side {
     /// The lesser endpoint.
+    #[default]
     Low = 0,
     /// The greater endpoint.
     High = 1,
@@ -70,11 +71,16 @@ fn precedes(a: (Addr, u16), b: (Addr, u16)) -> bool {
 pub struct Standing {
     /// Generation of the rules that judged it last; another one makes the next packet be judged again.
     pub generation: u32,
-    /// [`state`] bits.
+    /// [`state`] bits, and the window scales and the zone below.
     pub state: u32,
 }
 
 impl Standing {
+    /// Shift of a side's window scale (RFC 7323 section 2, 0 to 14) in [`Self::state`]: four bits by [`Side`].
+    pub const SCALE: [u32; 2] = [8, 12];
+    /// Shift of the zone the responder's packets come from, in [`Self::state`]: four bits, 0 where not known.
+    pub const REPLY_ZONE: u32 = 16;
+
     /// For [`Flow::standing`].
     #[inline(always)]
     pub const fn pack(self) -> u64 {
@@ -102,6 +108,33 @@ pub mod state {
     pub const FIN_RESPONDER: u32 = 16;
     /// TCP: a RST was seen.
     pub const RESET: u32 = 32;
+    /// TCP: both ends know each other's window scale, so that [`super::Flow::edges`] are exact.
+    pub const SCALED: u32 = 64;
+    /// TCP: it counts as half-open.
+    pub const HALF_OPEN: u32 = 128;
+}
+
+/// What one end of a TCP connection is ready to receive, in one word.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Edge {
+    /// The next byte it expects: the highest acknowledgment it has sent.
+    pub next: u32,
+    /// Bytes from there on that it has room for; 0 while nothing is known.
+    pub window: u32,
+}
+
+impl Edge {
+    /// For [`Flow::edges`].
+    #[inline(always)]
+    pub const fn pack(self) -> u64 {
+        (self.window as u64) << 32 | self.next as u64
+    }
+
+    /// From [`Flow::edges`].
+    #[inline(always)]
+    pub const fn unpack(word: u64) -> Self {
+        Self { next: word as u32, window: (word >> 32) as u32 }
+    }
 }
 
 /// What is known of a flow. Bytes are whole IP packets.
@@ -118,6 +151,8 @@ pub struct Flow {
     pub bytes: [AtomicU64; 2],
     /// [`Standing`], packed: the BPF target has 64-bit atomics only.
     pub standing: AtomicU64,
+    /// TCP: what each [`Side`] is ready to receive, as [`Edge`], packed.
+    pub edges: [AtomicU64; 2],
     /// Counter slot of the rule that admitted it; [`crate::policy::NO_SLOT`] for a default or a pinhole.
     pub slot: u32,
     /// [`Side`] that sent the first packet.
@@ -136,10 +171,12 @@ pub mod flags {
     pub const LIMITED: u8 = 1;
     /// Admitted by a TCP pinhole: not judged again by rules after a reload.
     pub const BY_PINHOLE: u8 = 2;
+    /// It lies in the table of known peers, where a flood of strangers cannot reach it.
+    pub const PEER: u8 = 4;
 }
 
 const _: () = assert!(size_of::<FlowKey>() == 40);
-const _: () = assert!(size_of::<Flow>() == 64);
+const _: () = assert!(size_of::<Flow>() == 80);
 
 #[cfg(test)]
 mod tests {

@@ -1,26 +1,40 @@
 //! Packet + tables → [`Verdict`]: the one judge of both halves.
 //!
 //! ```text
-//!  link protocols, ND, path MTU ──► pass: builtin
-//!  sanity ──► drop: land, bad-source, zero-port, tcp-flags
+//!  link protocols, ND, path MTU ──► pass: builtin │ drop: link-protocol
+//!  sanity, blocks, source checks ──► drop: land, bad-source, zero-port, tcp-flags, blocked, spoofed
 //!  later fragment ──► as its first fragment
 //!  UDP to a media port: pinhole? ──► pass: pinhole │ drop: pinhole-sender, pinhole-expired
-//!  known flow? ──► pass: flow
+//!  known flow? ──► pass: flow │ drop: tcp-window
+//!  ICMP error about a known flow or stream? ──► pass: related
 //!  TCP or UDP to a pinhole for signalling? ──► new flow
-//!  rules ──► limit ──► new flow ──► pass: rule │ drop: rule-drop, limit
+//!  rules ──► limit ──► budget ──► new flow ──► pass: rule │ drop: rule-drop, reject, limit, new-flow-budget …
 //!  no rule ──► media port? drop: no-pinhole, else the zone's default
 //! ```
 //!
 //! Fail closed: whatever is not let by here is dropped, under a reason.
 
+mod admission;
+mod classify;
+mod fragment;
+mod sanity;
+mod tcp;
+
 use core::sync::atomic::AtomicU64;
 
 use crate::flow::{self, Flow, FlowKey, ICMP, ICMPV6, Side, Standing, TCP, UDP, flags, state};
-use crate::limit::{Limit, LimitKey, Scope, Unit};
-use crate::packet::{Fragment, Kind, Packet, is_echo, is_echo_request, tcp};
+use crate::limit::{self, LimitKey, Rate, Scope, Unit};
+use crate::packet::{Fragment, Kind, Packet, is_echo, is_echo_request, tcp as tcp_bits};
 use crate::pinhole::{MAX_SENDERS, Pinhole, PinholeKey};
-use crate::policy::{self, Action, NO_SLOT, Policy, RuleEntry, Timeouts, ZONE_NONE, ZONE_SELF, rule_flags};
+use crate::policy::{
+    self, Action, NO_SLOT, Policy, RuleEntry, Timeouts, Vector, ZONE_NONE, ZONE_SELF, policy_flags,
+    rule_flags, source_checks,
+};
 use crate::{Addr, Reason};
+
+pub use admission::cookie;
+pub use classify::{Way, first_match, service_cell};
+pub use fragment::{FirstFragment, FragmentKey, fragment_key};
 
 /// Everything the judge looks up: kernel maps in the kernel, collections in the user-space model.
 pub trait Tables {
@@ -30,13 +44,25 @@ pub trait Tables {
     fn destination_class(&self, address: &Addr) -> u16;
     /// Class of a cell of the service table.
     fn service_class(&self, cell: u32) -> u16;
+    /// Class of a cell of the source port table: asked only where the policy has [`policy_flags::TAGS`].
+    fn source_port_class(&self, cell: u32) -> u16;
+    /// Class of a cell of the table of VLAN ids and DSCPs, likewise.
+    fn tag_class(&self, cell: u32) -> u16;
+    /// The first matching rule's number, 0 where none matches: [`first_match`] of these tables.
+    fn first_match(&self, policy: &Policy, packet: &Packet, zone: u8, way: Way) -> u16;
     /// Rule number in a cell of the action table; 0 where no rule matches.
     fn rule_number(&self, cell: u32) -> u16;
+    /// A vector by [`Policy::vector`].
+    fn vector(&self, at: u32) -> Option<&Vector>;
     /// A rule by its number.
     fn rule(&self, number: u16) -> Option<&RuleEntry>;
+    /// A bit per zone that may send from addresses of this class.
+    fn source_zones(&self, class: u16) -> u16;
+    /// Whether this machine has a route to the packet's source, and the source is not its own.
+    fn route_back(&self, packet: &Packet) -> bool;
     /// A flow by its key.
     fn flow(&self, key: &FlowKey) -> Option<&Flow>;
-    /// Enters a flow, replacing one of the same key.
+    /// Enters a flow, replacing one of the same key; among those of known peers where it has [`flags::PEER`].
     fn insert_flow(&mut self, key: &FlowKey, flow: Flow);
     /// Whether any address has a pinhole at this port: a cheap "no" that spares most packets the look-up.
     fn may_be_open(&self, transport: u8, port: u16) -> bool {
@@ -45,12 +71,24 @@ pub trait Tables {
     }
     /// A pinhole by its key.
     fn pinhole(&self, key: &PinholeKey) -> Option<&Pinhole>;
-    /// [`policy::Inspect`] of a fragmented datagram whose first fragment was let by.
-    fn fragment(&self, key: &FragmentKey) -> Option<u8>;
+    /// What is known of a fragmented datagram whose first fragment was let by: [`FirstFragment`], packed.
+    fn fragment(&self, key: &FragmentKey) -> Option<u64>;
     /// Remembers that a datagram's first fragment was let by.
-    fn insert_fragment(&mut self, key: &FragmentKey, inspect: u8);
-    /// One event against a limit's bucket: whether it conforms.
-    fn conform(&mut self, key: &LimitKey, limit: &Limit) -> bool;
+    fn insert_fragment(&mut self, key: &FragmentKey, first: u64);
+    /// `cost` ns worth of events against a bucket shared by all CPUs: whether they conform.
+    fn conform(&mut self, key: &LimitKey, rate: &Rate, cost: u64) -> bool;
+    /// Gives back what was taken from such a bucket.
+    fn refund(&mut self, key: &LimitKey, cost: u64);
+    /// One event against a budget of this CPU: whether it conforms.
+    fn afford(&mut self, budget: Budget, rate: &Rate) -> bool;
+    /// Whether an address is blocked.
+    fn blocked(&self, address: &Addr, now: u64) -> bool;
+    /// Whether an address is that of a known peer: configured, registered, or proven of late.
+    fn is_peer(&self, address: &Addr, now: u64) -> bool;
+    /// Remembers that whoever has this address receives what is sent there.
+    fn vouch(&mut self, address: &Addr, now: u64);
+    /// The key of [`cookie`]s: nobody else's to know.
+    fn secret(&self) -> u64;
     /// Counts a packet of `bytes` bytes under a rule's counter slot.
     fn count(&mut self, slot: u32, bytes: u64, passed: bool);
     /// Adds to a word other CPUs may be adding to.
@@ -61,21 +99,20 @@ pub trait Tables {
     fn store(&self, word: &AtomicU64, value: u64);
 }
 
-/// Names a fragmented datagram (RFC 791 section 3.2, RFC 8200 section 4.5).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-#[repr(C)]
-pub struct FragmentKey {
-    /// Its source.
-    pub source: Addr,
-    /// Its destination.
-    pub destination: Addr,
-    /// Its identification.
-    pub identification: u32,
-    /// Its protocol; 0 for IPv6, where only the first fragment is sure to tell it.
-    pub protocol: u32,
+/// What each CPU has a budget of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Budget {
+    /// New flows of strangers.
+    NewFlows = 0,
+    /// New flows of known peers.
+    PeerFlows = 1,
+    /// Answers to rejected packets and challenges.
+    Replies = 2,
 }
 
-const _: () = assert!(size_of::<FragmentKey>() == 40);
+/// Budgets there are.
+pub const BUDGETS: usize = 3;
 
 /// What is to be done with a packet, and why.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,42 +123,107 @@ pub struct Verdict {
     pub inspect: u8,
     /// The rule is to be logged.
     pub log: bool,
+    /// The source is to be blocked: it was above the limit of a rule that says so.
+    pub block: bool,
     /// Counter slot of the rule that decided; [`NO_SLOT`] where none did.
     pub slot: u32,
 }
 
 impl Verdict {
+    /// A verdict no rule has decided.
     #[inline(always)]
-    const fn of(reason: Reason) -> Self {
-        Self { reason, inspect: 0, log: false, slot: NO_SLOT }
+    pub const fn of(reason: Reason) -> Self {
+        Self { reason, inspect: 0, log: false, block: false, slot: NO_SLOT }
     }
 }
 
 /// Judges a packet that came from `zone` at monotonic time `now` (ns).
-#[inline(always)]
+///
+/// The kernel half takes the same three steps one by one, for the sake of its small stack.
 pub fn judge<T: Tables>(tables: &mut T, policy: &Policy, packet: &Packet, zone: u8, now: u64) -> Verdict {
-    if packet.kind == Kind::Link || is_builtin(packet) {
-        return Verdict::of(Reason::PassBuiltin);
-    }
-    if let Some(reason) = insane(packet, zone) {
-        return Verdict::of(reason);
-    }
-    if packet.fragment == Fragment::Later {
-        return match tables.fragment(&fragment_key(packet)) {
-            Some(inspect) => Verdict { inspect, ..Verdict::of(Reason::PassFragment) },
-            None => Verdict::of(Reason::Fragment),
-        };
-    }
-    let verdict = judge_whole(tables, policy, packet, zone, now);
-    if packet.fragment == Fragment::First && !verdict.reason.is_drop() {
-        tables.insert_fragment(&fragment_key(packet), verdict.inspect);
-    }
+    let mut stranger = Stranger::default();
+    let verdict = match recognise(tables, policy, packet, zone, now, &mut stranger) {
+        Recognised::Known(verdict) => verdict,
+        Recognised::Limited(verdict) => charge(tables, policy, packet, zone, verdict),
+        Recognised::Stranger => begin(tables, policy, packet, &stranger),
+    };
+    remember(tables, packet, verdict);
     verdict
 }
 
-/// Judges a packet that has its transport header.
+/// What [`recognise`] makes of a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Recognised {
+    /// This is its verdict.
+    Known(Verdict),
+    /// So is this, unless its flow's rule, which limits packets or bytes, says otherwise: [`charge`].
+    Limited(Verdict),
+    /// It belongs to no known flow: [`begin`] judges it.
+    Stranger,
+}
+
+/// Judges a packet as far as no rule needs to be asked.
 #[inline(always)]
-fn judge_whole<T: Tables>(tables: &mut T, policy: &Policy, packet: &Packet, zone: u8, now: u64) -> Verdict {
+pub fn recognise<T: Tables>(
+    tables: &mut T,
+    policy: &Policy,
+    packet: &Packet,
+    zone: u8,
+    now: u64,
+    stranger: &mut Stranger,
+) -> Recognised {
+    let zone_policy = policy.zones[zone as usize % policy::MAX_ZONES];
+    if packet.kind == Kind::Link {
+        return Recognised::Known(Verdict::of(sanity::link(packet.link, zone_policy.link)));
+    }
+    if sanity::is_builtin(packet) {
+        return Recognised::Known(Verdict::of(Reason::PassBuiltin));
+    }
+    if let Some(reason) = sanity::insane(packet, zone) {
+        return Recognised::Known(Verdict::of(reason));
+    }
+    if zone != ZONE_SELF {
+        if policy.flags & policy_flags::BLOCKS != 0 && tables.blocked(&packet.source, now) {
+            return Recognised::Known(Verdict::of(Reason::Blocked));
+        }
+        if zone_policy.sources & source_checks::LISTED != 0
+            && tables.source_zones(tables.source_class(&packet.source)) >> zone & 1 == 0
+            && !sanity::may_lack_address(packet)
+        {
+            return Recognised::Known(Verdict::of(Reason::Spoofed));
+        }
+    }
+    match packet.fragment {
+        Fragment::Whole => {}
+        Fragment::First => {
+            if let Some(reason) = fragment::refused_first(tables, packet, zone_policy.fragments) {
+                return Recognised::Known(Verdict::of(reason));
+            }
+        }
+        Fragment::Later => return Recognised::Known(fragment::later(tables, packet, zone_policy.fragments)),
+    }
+    recognise_whole(tables, policy, packet, zone, now, stranger)
+}
+
+/// The last step: a datagram whose first fragment was let by is remembered, for those that follow.
+#[inline(always)]
+pub fn remember<T: Tables>(tables: &mut T, packet: &Packet, verdict: Verdict) {
+    if packet.fragment == Fragment::First && !verdict.reason.is_drop() {
+        let first = FirstFragment::of(packet, verdict.inspect);
+        tables.insert_fragment(&fragment_key(packet), first.pack());
+    }
+}
+
+/// A packet that has its transport header.
+#[inline(always)]
+fn recognise_whole<T: Tables>(
+    tables: &mut T,
+    policy: &Policy,
+    packet: &Packet,
+    zone: u8,
+    now: u64,
+    stranger: &mut Stranger,
+) -> Recognised {
     let port = packet.destination_port;
     let to_media = packet.protocol == UDP && port >= policy.media_first && port <= policy.media_last;
     let may_be_open =
@@ -131,13 +233,11 @@ fn judge_whole<T: Tables>(tables: &mut T, policy: &Policy, packet: &Packet, zone
         && let Some(pinhole) = tables.pinhole(&pinhole_key(packet))
         && pinhole.inspect == 0
     {
-        let reason = through(tables, pinhole, packet, now);
+        let reason = through(tables, pinhole, &packet.source, packet.source_port, now);
         if reason == Reason::PassPinhole {
-            tables.store(&pinhole.last_seen, now);
-            tables.add(&pinhole.packets, 1);
-            tables.add(&pinhole.bytes, packet.length as u64);
+            admitted(tables, pinhole, packet, now);
         }
-        return Verdict::of(reason);
+        return Recognised::Known(Verdict::of(reason));
     }
 
     let (key, side) = FlowKey::of(
@@ -147,20 +247,39 @@ fn judge_whole<T: Tables>(tables: &mut T, policy: &Policy, packet: &Packet, zone
     );
     if has_flow(packet)
         && let Some(known) = tables.flow(&key)
-        && let Some(verdict) = continues(tables, policy, packet, known, side, now)
+        && let Some((verdict, event)) = continues(tables, policy, packet, known, side, now)
     {
-        let limited = known.flags & flags::LIMITED != 0 && side as u8 == known.originator;
-        if limited {
-            return charge_packet(tables, policy, packet, zone, verdict);
+        let by_originator = side as u8 == known.originator;
+        let limited = known.flags & flags::LIMITED != 0 && by_originator;
+        if event != tcp::Event::None {
+            let known_peer = known.flags & flags::PEER != 0;
+            admission::settle(
+                tables,
+                policy,
+                packet,
+                admission::Settled { by_originator, event, known_peer },
+                now,
+            );
         }
-        tables.count(verdict.slot, packet.length as u64, true);
-        return verdict;
+        if limited && !verdict.reason.is_drop() {
+            return Recognised::Limited(verdict);
+        }
+        tables.count(verdict.slot, packet.length as u64, !verdict.reason.is_drop());
+        return Recognised::Known(verdict);
     }
-    let to = Destination { media: to_media, may_be_open };
-    new_flow(tables, policy, packet, zone, now, &key, side, to)
+    if packet.quoted.protocol != 0 && is_related(tables, policy, packet, now) {
+        return Recognised::Known(Verdict::of(Reason::PassRelated));
+    }
+    let zone_policy = policy.zones[zone as usize % policy::MAX_ZONES];
+    if zone_policy.sources & source_checks::ROUTE_BACK != 0 && !tables.route_back(packet) {
+        return Recognised::Known(Verdict::of(Reason::NoRouteBack));
+    }
+    *stranger = Stranger { key, side, zone, media: to_media, may_be_open, now };
+    Recognised::Stranger
 }
 
-/// A packet of a known flow: its verdict, or `None` where the flow is over or must be judged again.
+/// A packet of a known flow: its verdict and what it did to its connection, or `None` where the flow is over or
+/// must be judged again.
 #[inline(always)]
 fn continues<T: Tables>(
     tables: &T,
@@ -169,7 +288,7 @@ fn continues<T: Tables>(
     flow: &Flow,
     side: Side,
     now: u64,
-) -> Option<Verdict> {
+) -> Option<(Verdict, tcp::Event)> {
     let word = tables.load(&flow.standing);
     let Standing { generation, state: old } = Standing::unpack(word);
     let silent = now.saturating_sub(tables.load(&flow.last_seen));
@@ -177,7 +296,7 @@ fn continues<T: Tables>(
         return None;
     }
     let by_originator = side as u8 == flow.originator;
-    let opens = packet.protocol == TCP && packet.tcp_flags & (tcp::SYN | tcp::ACK) == tcp::SYN;
+    let opens = packet.protocol == TCP && packet.tcp_flags & (tcp_bits::SYN | tcp_bits::ACK) == tcp_bits::SYN;
     let over = state::RESET | state::FIN_ORIGINATOR | state::FIN_RESPONDER;
     if opens && old & over != 0 {
         return None;
@@ -192,7 +311,21 @@ fn continues<T: Tables>(
             Permission::Otherwise | Permission::Refused => return None,
         }
     }
-    let new = Standing { generation: judged_by, state: next_state(packet, old, by_originator) };
+    let of_flow = |reason| Verdict { inspect: flow.inspect, slot: flow.slot, ..Verdict::of(reason) };
+    let (new, event) = if packet.protocol == TCP {
+        match tcp::step(tables, packet, flow, side, old) {
+            tcp::Step::Goes(state, event) => (state, event),
+            tcp::Step::Misfit => {
+                let verdict = Verdict { inspect: 0, ..of_flow(Reason::TcpWindow) };
+                return Some((verdict, tcp::Event::None));
+            }
+        }
+    } else if by_originator {
+        (old, tcp::Event::None)
+    } else {
+        (old | state::REPLIED, tcp::Event::None)
+    };
+    let new = Standing { generation: judged_by, state: new };
     if new.pack() != word {
         tables.store(&flow.standing, new.pack());
     }
@@ -203,95 +336,109 @@ fn continues<T: Tables>(
     };
     tables.add(packets, 1);
     tables.add(bytes, packet.length as u64);
-    Some(Verdict { inspect: flow.inspect, slot: flow.slot, ..Verdict::of(Reason::PassFlow) })
+    Some((of_flow(Reason::PassFlow), event))
 }
 
-/// What is known of the port a packet goes to.
-#[derive(Clone, Copy)]
-struct Destination {
-    /// It is a UDP port of the media range.
-    media: bool,
-    /// Some address has a pinhole at it.
-    may_be_open: bool,
+/// Whether an ICMP error speaks to the sender of a packet of a known flow or stream (RFC 5927 section 4).
+#[inline(never)]
+fn is_related<T: Tables>(tables: &T, policy: &Policy, packet: &Packet, now: u64) -> bool {
+    let quoted = &packet.quoted;
+    if quoted.source != packet.destination {
+        return false;
+    }
+    let (key, _) = FlowKey::of(
+        (quoted.source, quoted.source_port),
+        (quoted.destination, quoted.destination_port),
+        quoted.protocol,
+    );
+    if let Some(flow) = tables.flow(&key) {
+        let state = Standing::unpack(tables.load(&flow.standing)).state;
+        let silent = now.saturating_sub(tables.load(&flow.last_seen));
+        return silent <= timeout(&policy.timeouts, quoted.protocol, state, flow.inspect);
+    }
+    let stream = PinholeKey {
+        to: quoted.destination,
+        port: quoted.destination_port,
+        transport: quoted.protocol,
+        pad: 0,
+    };
+    tables.may_be_open(stream.transport, stream.port)
+        && tables.pinhole(&stream).is_some_and(|pinhole| {
+            through(tables, pinhole, &quoted.source, quoted.source_port, now) == Reason::PassPinhole
+        })
+}
+
+/// What is already known of a packet that belongs to no known flow.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
+pub struct Stranger {
+    /// The key its flow would have.
+    pub key: FlowKey,
+    /// Which side of the key has sent it.
+    pub side: Side,
+    /// The zone it came from.
+    pub zone: u8,
+    /// It goes to a UDP port of the media range.
+    pub media: bool,
+    /// Some address has a pinhole at its port.
+    pub may_be_open: bool,
+    /// Monotonic time in ns.
+    pub now: u64,
 }
 
 /// A packet that belongs to no known flow: signalling pinholes, then the rules, then the zone's default.
 #[inline(always)]
-#[expect(clippy::too_many_arguments, reason = "one place calls it, with what it has already computed")]
-fn new_flow<T: Tables>(
-    tables: &mut T,
-    policy: &Policy,
-    packet: &Packet,
-    zone: u8,
-    now: u64,
-    key: &FlowKey,
-    side: Side,
-    to: Destination,
-) -> Verdict {
-    let mut flow = Flow {
-        last_seen: AtomicU64::new(now),
-        created: now,
-        packets: [AtomicU64::new(0), AtomicU64::new(0)],
-        bytes: [AtomicU64::new(0), AtomicU64::new(0)],
-        standing: AtomicU64::new(
-            Standing { generation: policy.generation, state: first_state(packet) }.pack(),
-        ),
-        slot: NO_SLOT,
-        originator: side as u8,
-        inspect: 0,
-        zone,
-        flags: 0,
-    };
-    match side {
-        Side::Low => {
-            flow.packets[0] = AtomicU64::new(1);
-            flow.bytes[0] = AtomicU64::new(packet.length as u64);
-        }
-        Side::High => {
-            flow.packets[1] = AtomicU64::new(1);
-            flow.bytes[1] = AtomicU64::new(packet.length as u64);
-        }
+pub fn begin<T: Tables>(tables: &mut T, policy: &Policy, packet: &Packet, stranger: &Stranger) -> Verdict {
+    let &Stranger { zone, now, ref key, side, media, may_be_open } = stranger;
+    let zone_policy = policy.zones[zone as usize % policy::MAX_ZONES];
+    if admission::answers_challenge(tables, policy, packet, now) {
+        tables.vouch(&packet.source, now);
+        return Verdict::of(Reason::ChallengeAnswer);
     }
 
     // H.245, T.120, TFTP and announced signalling ports: the pinhole admits the first packet, the flow the rest.
-    if to.may_be_open
+    if may_be_open
         && !cannot_begin(packet)
         && let Some(pinhole) = tables.pinhole(&pinhole_key(packet))
-        && through(tables, pinhole, packet, now) == Reason::PassPinhole
+        && through(tables, pinhole, &packet.source, packet.source_port, now) == Reason::PassPinhole
     {
-        tables.store(&pinhole.last_seen, now);
-        tables.add(&pinhole.packets, 1);
-        tables.add(&pinhole.bytes, packet.length as u64);
-        flow.inspect = pinhole.inspect;
-        flow.slot = pinhole.slot;
-        flow.flags = flags::BY_PINHOLE;
-        let verdict = Verdict { inspect: flow.inspect, slot: flow.slot, ..Verdict::of(Reason::PassPinhole) };
-        tables.insert_flow(key, flow);
-        return verdict;
+        admitted(tables, pinhole, packet, now);
+        let (inspect, slot) = (pinhole.inspect, pinhole.slot);
+        let (state, edges) = first_state(packet, side);
+        let flow =
+            Flow { inspect, slot, zone, flags: flags::BY_PINHOLE, ..first_of(packet, side, now, edges) };
+        enter(tables, policy, key, flow, state);
+        return Verdict { inspect, slot, ..Verdict::of(Reason::PassPinhole) };
     }
 
-    let number = match_rules(tables, policy, packet, zone);
+    let number = tables.first_match(policy, packet, zone, Way::There);
     let rule = match tables.rule(number) {
         Some(rule) if number != 0 => *rule,
         // Media nobody has announced never passes by a default: it would open the way back.
-        _ if to.media => return Verdict::of(Reason::NoPinhole),
-        _ => RuleEntry { action: policy.defaults[zone as usize % policy::MAX_ZONES], ..RuleEntry::default() },
+        _ if media => return Verdict::of(Reason::NoPinhole),
+        _ => RuleEntry { action: zone_policy.default, ..RuleEntry::default() },
     };
     let log = rule.flags & rule_flags::LOG != 0;
-    let verdict = |reason| Verdict { reason, inspect: 0, log, slot: rule.slot };
+    let verdict = |reason| Verdict { log, slot: rule.slot, ..Verdict::of(reason) };
     let bytes = packet.length as u64;
 
-    if rule.action == Action::Drop as u8 {
+    if rule.action == Action::Drop as u8 || rule.action == Action::Reject as u8 {
         tables.count(rule.slot, bytes, false);
         return verdict(match number {
             0 => Reason::Default,
+            _ if rule.action == Action::Reject as u8 => Reason::Reject,
             _ if rule.flags & rule_flags::SPOOFED != 0 => Reason::Spoofed,
             _ => Reason::Rule,
         });
     }
+    // An error about nothing we know is let by only where a rule says so in as many words.
+    if packet.quoted.protocol != 0 && (number == 0 || rule.action != Action::Pass as u8) {
+        tables.count(rule.slot, bytes, false);
+        return verdict(Reason::IcmpUnrelated);
+    }
     if rule.limit.unit != Unit::None as u8 && !conforms(tables, &rule, packet) {
         tables.count(rule.slot, bytes, false);
-        return verdict(Reason::Limit);
+        return Verdict { block: rule.flags & rule_flags::BLOCK != 0, ..verdict(Reason::Limit) };
     }
     let passed = if number == 0 { Reason::PassDefault } else { Reason::PassRule };
     if rule.action == Action::Pass as u8 || !starts_flow(packet) {
@@ -302,46 +449,63 @@ fn new_flow<T: Tables>(
         tables.count(rule.slot, bytes, false);
         return verdict(Reason::NoConnection);
     }
-    flow.inspect = rule.inspect;
-    flow.slot = rule.slot;
-    if rule.limit.unit == Unit::Packets as u8 {
-        flow.flags = flags::LIMITED;
-    }
     // The callee's side may speak first: a call manager's INVITE to a phone, a connection picked up in
     // mid-stream. What is read does not depend on who began.
-    if flow.inspect == 0
-        && let Some((inspect, slot)) = inspected_in_reverse(tables, policy, packet)
-    {
-        flow.inspect = inspect;
-        flow.slot = slot;
+    let (inspect, slot) = match rule.inspect {
+        0 => inspected_in_reverse(tables, policy, packet).unwrap_or((0, rule.slot)),
+        inspect => (inspect, rule.slot),
+    };
+    let limited = rule.limit.unit == Unit::Packets as u8 || rule.limit.unit == Unit::Bytes as u8;
+    let (mut state, edges) = first_state(packet, side);
+    let mut flow = Flow {
+        inspect,
+        slot,
+        zone,
+        flags: if limited { flags::LIMITED } else { 0 },
+        ..first_of(packet, side, now, edges)
+    };
+    if let Err(reason) = admission::admit(tables, policy, packet, &mut flow, &mut state, now) {
+        tables.count(slot, bytes, false);
+        return Verdict { slot, ..verdict(reason) };
     }
-    let inspect = flow.inspect;
-    let slot = flow.slot;
-    tables.insert_flow(key, flow);
+    enter(tables, policy, key, flow, state);
     tables.count(slot, bytes, true);
-    Verdict { reason: passed, inspect, log, slot }
+    Verdict { inspect, slot, ..verdict(passed) }
 }
 
-/// The first matching rule's number, 0 where none matches. Asked from four places: out of line, so that the
-/// kernel's program stays small and the verifier's work short.
-#[inline(never)]
-fn match_rules<T: Tables>(tables: &T, policy: &Policy, packet: &Packet, zone: u8) -> u16 {
-    let source = tables.source_class(&packet.source);
-    let destination = tables.destination_class(&packet.destination);
-    let service = tables.service_class(service_cell(packet));
-    tables.rule_number(policy.cell(zone, source, destination, service))
-}
-
-/// A packet as its answer would look: ends exchanged.
+/// A flow with nothing in it but its first packet.
 #[inline(always)]
-fn reversed(packet: &Packet) -> Packet {
-    Packet {
-        source: packet.destination,
-        destination: packet.source,
-        source_port: packet.destination_port,
-        destination_port: packet.source_port,
-        ..*packet
+fn first_of(packet: &Packet, side: Side, now: u64, edges: [u64; 2]) -> Flow {
+    let low = side as u8 == Side::Low as u8;
+    let of_side = |value: u64| if low { [value, 0] } else { [0, value] };
+    Flow {
+        last_seen: AtomicU64::new(now),
+        created: now,
+        packets: of_side(1).map(AtomicU64::new),
+        bytes: of_side(packet.length as u64).map(AtomicU64::new),
+        standing: AtomicU64::new(0),
+        edges: edges.map(AtomicU64::new),
+        slot: NO_SLOT,
+        originator: side as u8,
+        inspect: 0,
+        zone: 0,
+        flags: 0,
     }
+}
+
+/// Enters a flow in a state.
+#[inline(always)]
+fn enter<T: Tables>(tables: &mut T, policy: &Policy, key: &FlowKey, flow: Flow, state: u32) {
+    let standing = Standing { generation: policy.generation, state };
+    tables.insert_flow(key, Flow { standing: AtomicU64::new(standing.pack()), ..flow });
+}
+
+/// Notes a packet that a pinhole has admitted.
+#[inline(always)]
+fn admitted<T: Tables>(tables: &T, pinhole: &Pinhole, packet: &Packet, now: u64) {
+    tables.store(&pinhole.last_seen, now);
+    tables.add(&pinhole.packets, 1);
+    tables.add(&pinhole.bytes, packet.length as u64);
 }
 
 /// Whether a rule of every zone would read the conversation, had the other end begun it.
@@ -350,7 +514,7 @@ fn inspected_in_reverse<T: Tables>(tables: &T, policy: &Policy, packet: &Packet)
     if packet.protocol != TCP && packet.protocol != UDP {
         return None;
     }
-    let number = match_rules(tables, policy, &reversed(packet), ZONE_NONE);
+    let number = tables.first_match(policy, packet, ZONE_NONE, Way::Back);
     match tables.rule(number) {
         Some(rule) if number != 0 && rule.action == Action::Inspect as u8 => Some((rule.inspect, rule.slot)),
         _ => None,
@@ -376,13 +540,13 @@ fn still_permitted<T: Tables>(
     flow: &Flow,
     by_originator: bool,
 ) -> Permission {
-    let asked = if by_originator { *packet } else { reversed(packet) };
-    let number = match_rules(tables, policy, &asked, flow.zone);
+    let way = if by_originator { Way::There } else { Way::Back };
+    let number = tables.first_match(policy, packet, flow.zone, way);
     let (action, inspect) = match tables.rule(number) {
         Some(rule) if number != 0 => (rule.action, rule.inspect),
-        _ => (policy.defaults[flow.zone as usize % policy::MAX_ZONES], 0),
+        _ => (policy.zones[flow.zone as usize % policy::MAX_ZONES].default, 0),
     };
-    if action == Action::Drop as u8 {
+    if action == Action::Drop as u8 || action == Action::Reject as u8 {
         Permission::Refused
     } else if inspect != 0 && inspect != flow.inspect {
         Permission::Otherwise
@@ -391,46 +555,59 @@ fn still_permitted<T: Tables>(
     }
 }
 
-/// A packet of a flow whose rule limits packets.
+/// A packet of a flow whose rule limits packets or bytes.
 #[inline(always)]
-fn charge_packet<T: Tables>(
+pub fn charge<T: Tables>(
     tables: &mut T,
     policy: &Policy,
     packet: &Packet,
     zone: u8,
     verdict: Verdict,
 ) -> Verdict {
-    let number = match_rules(tables, policy, packet, zone);
+    let number = tables.first_match(policy, packet, zone, Way::There);
+    let mut block = false;
     let conforming = match tables.rule(number) {
         // Found by the packet, not by the flow's slot: that may be the slot of the rule that reads the answers.
         // And a reload may have taken the limit away.
-        Some(rule) if rule.limit.unit == Unit::Packets as u8 => {
+        Some(rule) if rule.limit.unit == Unit::Packets as u8 || rule.limit.unit == Unit::Bytes as u8 => {
             let rule = *rule;
+            block = rule.flags & rule_flags::BLOCK != 0;
             conforms(tables, &rule, packet)
         }
         _ => true,
     };
     tables.count(verdict.slot, packet.length as u64, conforming);
-    if conforming { verdict } else { Verdict { reason: Reason::Limit, inspect: 0, ..verdict } }
+    if conforming { verdict } else { Verdict { reason: Reason::Limit, inspect: 0, block, ..verdict } }
 }
 
 /// One event against a rule's limit.
 #[inline(always)]
 fn conforms<T: Tables>(tables: &mut T, rule: &RuleEntry, packet: &Packet) -> bool {
-    let addr = if rule.limit.scope == Scope::Source as u8 { packet.source } else { Addr::UNSPECIFIED };
-    tables.conform(&LimitKey { addr, slot: rule.slot }, &rule.limit)
+    let limit = &rule.limit;
+    let source = &packet.source;
+    let addr = if limit.scope == Scope::Source as u8 {
+        *source
+    } else if limit.scope == Scope::SourcePrefix as u8 {
+        source.prefix(if source.is_v4() { limit.prefix4 + 96 } else { limit.prefix6 })
+    } else if limit.scope == Scope::Destination as u8 {
+        packet.destination
+    } else {
+        Addr::UNSPECIFIED
+    };
+    let cost = limit::cost(limit, packet.length as u64);
+    tables.conform(&LimitKey { addr, slot: rule.slot }, &limit.rate, cost)
 }
 
-/// Whether a pinhole admits a packet.
+/// Whether a pinhole admits a packet from this sender.
 #[inline(always)]
-fn through<T: Tables>(tables: &T, pinhole: &Pinhole, packet: &Packet, now: u64) -> Reason {
+fn through<T: Tables>(tables: &T, pinhole: &Pinhole, from: &Addr, port: u16, now: u64) -> Reason {
     let silent = now.saturating_sub(tables.load(&pinhole.last_seen));
     if now >= pinhole.expires || silent > pinhole.idle {
         return Reason::PinholeExpired;
     }
     for i in 0..MAX_SENDERS {
         let sender = &pinhole.senders[i];
-        if sender.from == packet.source && (sender.port == 0 || sender.port == packet.source_port) {
+        if sender.from == *from && (sender.port == 0 || sender.port == port) {
             return Reason::PassPinhole;
         }
     }
@@ -440,104 +617,6 @@ fn through<T: Tables>(tables: &T, pinhole: &Pinhole, packet: &Packet, now: u64) 
 #[inline(always)]
 fn pinhole_key(packet: &Packet) -> PinholeKey {
     PinholeKey { to: packet.destination, port: packet.destination_port, transport: packet.protocol, pad: 0 }
-}
-
-/// Names the datagram a fragment belongs to.
-#[inline(always)]
-pub fn fragment_key(packet: &Packet) -> FragmentKey {
-    FragmentKey {
-        source: packet.source,
-        destination: packet.destination,
-        identification: packet.identification,
-        protocol: if packet.source.is_v4() { packet.protocol as u32 } else { 0 },
-    }
-}
-
-/// The cell of the service table a packet falls into.
-#[inline(always)]
-pub fn service_cell(packet: &Packet) -> u32 {
-    match packet.protocol {
-        TCP => policy::SERVICE_TCP + packet.destination_port as u32,
-        UDP => policy::SERVICE_UDP + packet.destination_port as u32,
-        ICMP => policy::SERVICE_ICMP + packet.icmp_type as u32,
-        ICMPV6 => policy::SERVICE_ICMPV6 + packet.icmp_type as u32,
-        other => policy::SERVICE_PROTOCOL + other as u32,
-    }
-}
-
-/// What no rules file may switch off, lest the network itself stops: neighbour discovery (RFC 4861, only
-/// from the link: hop limit 255) and what path-MTU discovery needs (RFC 1191, RFC 8201).
-#[inline(always)]
-fn is_builtin(packet: &Packet) -> bool {
-    if packet.fragment != Fragment::Whole {
-        return false;
-    }
-    match packet.protocol {
-        ICMP => packet.source.is_v4() && packet.icmp_type == 3 && packet.icmp_code == 4,
-        ICMPV6 if !packet.source.is_v4() => {
-            packet.icmp_type == 2
-                || (packet.icmp_type >= 133 && packet.icmp_type <= 136 && packet.hop_limit == 255)
-        }
-        _ => false,
-    }
-}
-
-/// Packets no honest stack sends. A machine may speak to itself; on a link nobody does.
-#[inline(always)]
-fn insane(packet: &Packet, zone: u8) -> Option<Reason> {
-    if zone != ZONE_SELF {
-        if packet.source == packet.destination {
-            return Some(Reason::Land);
-        }
-        if !can_send(packet) {
-            return Some(Reason::BadSource);
-        }
-    }
-    if packet.fragment == Fragment::Later {
-        return None;
-    }
-    if (packet.protocol == TCP || packet.protocol == UDP)
-        && (packet.source_port == 0 || packet.destination_port == 0)
-    {
-        return Some(Reason::ZeroPort);
-    }
-    if packet.protocol == TCP {
-        let set = packet.tcp_flags & (tcp::FIN | tcp::SYN | tcp::RST | tcp::ACK);
-        let syn_with_more = set & tcp::SYN != 0 && set & (tcp::FIN | tcp::RST) != 0;
-        if set == 0 || set & (tcp::FIN | tcp::ACK) == tcp::FIN || syn_with_more {
-            return Some(Reason::TcpFlags);
-        }
-    }
-    None
-}
-
-/// Whether the source address can be a sender's (RFC 1122 section 3.2.1.3, RFC 4291 section 2.7).
-#[inline(always)]
-fn can_send(packet: &Packet) -> bool {
-    let source = &packet.source;
-    if source.is_v4() {
-        let address = u32::from_be(source.v4_word());
-        return match address >> 24 {
-            // A client without an address asks for one (RFC 2131).
-            0 => {
-                address == 0
-                    && packet.protocol == UDP
-                    && packet.source_port == 68
-                    && packet.destination_port == 67
-            }
-            127 | 224..=255 => false,
-            _ => true,
-        };
-    }
-    let first = u32::from_be(source.0[0]);
-    if first >> 24 == 0xff {
-        return false;
-    }
-    if source.0[0] == 0 && source.0[1] == 0 && source.0[2] == 0 {
-        // `::` asks for its own address (RFC 4862) and joins groups (RFC 3810); `::1` never travels.
-        return source.0[3] == 0 && packet.protocol == ICMPV6;
-    }
-    true
 }
 
 /// Whether a packet can belong to a flow: an echo with identifier 0 has the key of every other ICMP message.
@@ -562,41 +641,14 @@ fn starts_flow(packet: &Packet) -> bool {
 #[inline(always)]
 fn cannot_begin(packet: &Packet) -> bool {
     packet.protocol == TCP
-        && (packet.tcp_flags & tcp::RST != 0
-            || packet.tcp_flags & (tcp::SYN | tcp::ACK) == tcp::SYN | tcp::ACK)
+        && (packet.tcp_flags & tcp_bits::RST != 0
+            || packet.tcp_flags & (tcp_bits::SYN | tcp_bits::ACK) == tcp_bits::SYN | tcp_bits::ACK)
 }
 
+/// State and edges of a flow whose first packet is this.
 #[inline(always)]
-fn first_state(packet: &Packet) -> u32 {
-    match packet.protocol {
-        TCP if packet.tcp_flags & tcp::SYN != 0 => state::SYN,
-        // The end of a connection nobody knows: not to be kept as long as one that lives.
-        TCP if packet.tcp_flags & tcp::FIN != 0 => state::REPLIED | state::FIN_ORIGINATOR,
-        // Picked up in mid-stream.
-        TCP => state::ESTABLISHED | state::REPLIED,
-        _ => 0,
-    }
-}
-
-#[inline(always)]
-fn next_state(packet: &Packet, old: u32, by_originator: bool) -> u32 {
-    let mut new = old;
-    if !by_originator {
-        new |= state::REPLIED;
-    }
-    if packet.protocol == TCP {
-        let replied = old & state::REPLIED != 0;
-        if by_originator && replied && packet.tcp_flags & tcp::ACK != 0 {
-            new |= state::ESTABLISHED;
-        }
-        if packet.tcp_flags & tcp::FIN != 0 {
-            new |= if by_originator { state::FIN_ORIGINATOR } else { state::FIN_RESPONDER };
-        }
-        if packet.tcp_flags & tcp::RST != 0 {
-            new |= state::RESET;
-        }
-    }
-    new
+fn first_state(packet: &Packet, side: Side) -> (u32, [u64; 2]) {
+    if packet.protocol == TCP { tcp::first(packet, side) } else { (0, [0; 2]) }
 }
 
 /// Silence after which a flow in this state is forgotten, in ns.

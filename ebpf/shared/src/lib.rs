@@ -20,6 +20,7 @@ pub mod flow;
 pub mod judge;
 pub mod limit;
 pub mod packet;
+pub mod peer;
 pub mod pinhole;
 pub mod policy;
 pub mod reason;
@@ -29,4 +30,4 @@ pub use addr::Addr;
 pub use reason::Reason;
 
 /// Version of the pinned maps' layout: part of their path under bpffs.
-pub const LAYOUT: u32 = 1;
+pub const LAYOUT: u32 = 2;

@@ -9,8 +9,13 @@
 //! Generic over [`Bytes`], so that the verifier sees bounds-checked packet pointers and the host sees slices.
 //! It never reads beyond the frame, never loops more than seven times, and names every refusal.
 
+pub mod options;
+
+use core::hint::black_box;
+
 use crate::flow::{ICMP, ICMPV6, TCP, UDP};
 use crate::{Addr, Reason};
+use options::{Found, Options, Wanted};
 
 /// A frame that can be looked into.
 pub trait Bytes {
@@ -22,6 +27,16 @@ pub trait Bytes {
 
     /// `size` bytes from `at`; `None` where the frame ends before.
     fn view(&self, at: usize, size: usize) -> Option<Self::View>;
+
+    /// [`options::scan`] of the `length` bytes (4 to 40) of options at `at`.
+    fn scan_options(&self, at: usize, length: usize, wanted: Wanted) -> Found {
+        let mut options = Options::default();
+        for i in 0..options::MOST.min(length) {
+            let Some(byte) = self.view(at + i, 1) else { return Found::Malformed };
+            options.bytes[i] = byte.u8(0);
+        }
+        options::scan(&mut options, length, wanted)
+    }
 
     /// Whether it has no bytes.
     fn is_empty(&self) -> bool {
@@ -73,6 +88,36 @@ pub enum Kind {
     Link,
     /// IPv4 or IPv6.
     Ip,
+}
+
+/// Which protocol of the link a frame is of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LinkProtocol {
+    /// ARP.
+    #[default]
+    Arp,
+    /// Cisco Discovery Protocol, and what shares its address: VTP, DTP, UDLD.
+    Cdp,
+    /// Link Layer Discovery Protocol (IEEE 802.1AB).
+    Lldp,
+    /// Another one that never leaves the link: STP, LACP, EAPOL.
+    Other,
+}
+
+/// The packet an ICMP error speaks of, as its sender had sent it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Quoted {
+    /// Its source.
+    pub source: Addr,
+    /// Its destination.
+    pub destination: Addr,
+    /// Source port, host order; the identifier of an ICMP echo.
+    pub source_port: u16,
+    /// Destination port, host order; the identifier of an ICMP echo.
+    pub destination_port: u16,
+    /// IP protocol number; 0 where the packet is no error. An error that quotes nothing to be read quotes
+    /// protocol 255 from and to nowhere.
+    pub protocol: u8,
 }
 
 /// Which part of a datagram a packet is.
@@ -128,7 +173,26 @@ pub struct Packet {
     pub payload_at: u16,
     /// Length of the transport's payload.
     pub payload_length: u16,
+    /// Which link protocol a [`Kind::Link`] is of.
+    pub link: LinkProtocol,
+    /// TCP: shift of the window scale option of a SYN (RFC 7323 section 2.2); [`NO_SCALE`] where there is none.
+    pub window_scale: u8,
+    /// TCP: window, as it stands in the header.
+    pub window: u16,
+    /// TCP: sequence number.
+    pub sequence: u32,
+    /// TCP: acknowledgment number.
+    pub acknowledgment: u32,
+    /// Where a later fragment's data belong in the datagram's payload, in bytes.
+    pub fragment_offset: u16,
+    /// Bytes of the datagram's payload that a fragment holds.
+    pub fragment_length: u16,
+    /// What an ICMP error speaks of.
+    pub quoted: Quoted,
 }
+
+/// [`Packet::window_scale`] of a segment without that option.
+pub const NO_SCALE: u8 = 255;
 
 /// TCP flag bits.
 pub mod tcp {
@@ -153,6 +217,7 @@ mod ether_type {
     pub(super) const VLAN: u16 = 0x8100;
     pub(super) const QINQ: u16 = 0x88a8;
     pub(super) const IPV6: u16 = 0x86dd;
+    pub(super) const LLDP: u16 = 0x88cc;
 }
 
 /// Reads an Ethernet frame.
@@ -174,7 +239,7 @@ pub fn parse<B: Bytes>(frame: &B) -> Result<Packet, Reason> {
 pub fn parse_into<B: Bytes>(frame: &B, packet: &mut Packet) -> Result<(), Reason> {
     *packet = Packet::default();
     let ethernet = frame.view(0, ETHERNET).ok_or(Reason::Truncated)?;
-    let link_local = is_link_local(&ethernet);
+    let link = link_local(&ethernet);
     let (mut ether_type, mut at) = (ethernet.be16(12), ETHERNET);
     for depth in 0..=MAX_VLAN_TAGS {
         if ether_type != ether_type::VLAN && ether_type != ether_type::QINQ {
@@ -190,26 +255,48 @@ pub fn parse_into<B: Bytes>(frame: &B, packet: &mut Packet) -> Result<(), Reason
         ether_type = tag.be16(2);
         at += VLAN_TAG;
     }
-    let (at, length) = match ether_type {
-        ether_type::IPV4 => ipv4(frame, at, packet)?,
-        ether_type::IPV6 => ipv6(frame, at, packet)?,
+    packet.network_at = at as u16;
+    let packet = black_box(packet);
+    match ether_type {
+        ether_type::IPV4 => ipv4(frame, packet)?,
+        ether_type::IPV6 => ipv6(frame, packet)?,
         ether_type::ARP => return Ok(()),
         // IP never comes this way: a stack delivers it, whatever station it was sent to.
-        _ if link_local => return Ok(()),
-        _ => return Err(Reason::EtherType),
-    };
-    transport(frame, packet, at, length)
+        ether_type::LLDP if link.is_some() => {
+            packet.link = LinkProtocol::Lldp;
+            return Ok(());
+        }
+        _ => {
+            packet.link = link.ok_or(Reason::EtherType)?;
+            return Ok(());
+        }
+    }
+    transport(frame, black_box(packet))
 }
 
 /// Frames to 01:80:c2:00:00:0x (IEEE 802.1Q table 8-1: never forwarded) and Cisco's 01:00:0c:cc:cc:cc/cd.
 #[inline(always)]
-fn is_link_local<V: View>(ethernet: &V) -> bool {
+fn link_local<V: View>(ethernet: &V) -> Option<LinkProtocol> {
     let (high, low) = (ethernet.word(0), ethernet.be16(4));
-    (high == u32::from_ne_bytes([0x01, 0x80, 0xc2, 0x00]) && low & 0xfff0 == 0)
-        || (high == u32::from_ne_bytes([0x01, 0x00, 0x0c, 0xcc]) && low & 0xfffe == 0xcccc)
+    if high == u32::from_ne_bytes([0x01, 0x80, 0xc2, 0x00]) && low & 0xfff0 == 0 {
+        return Some(LinkProtocol::Other);
+    }
+    if high != u32::from_ne_bytes([0x01, 0x00, 0x0c, 0xcc]) {
+        return None;
+    }
+    match low {
+        0xcccc => Some(LinkProtocol::Cdp),
+        0xcccd => Some(LinkProtocol::Other),
+        _ => None,
+    }
 }
 
-/// The IPv4 header (RFC 791 section 3.1); where the transport header begins, and how much of the packet is left.
+/// Offsets below this are those of a header; the mask bounds them for the verifier once more.
+const HEADERS: u16 = 0x3fff;
+
+/// The IPv4 header (RFC 791 section 3.1). Leaves where the transport header begins, and how much of the packet is
+/// left, in `transport_at` and `fragment_length`: each part of the parser takes up from the packet what the one
+/// before has found, so that the verifier follows it once, not once per way through the part before.
 ///
 /// ```text
 ///  0        4        8                 16
@@ -220,7 +307,8 @@ fn is_link_local<V: View>(ethernet: &V) -> bool {
 ///  |           destination              |
 /// ```
 #[inline(always)]
-fn ipv4<B: Bytes>(frame: &B, at: usize, packet: &mut Packet) -> Result<(usize, usize), Reason> {
+fn ipv4<B: Bytes>(frame: &B, packet: &mut Packet) -> Result<(), Reason> {
+    let at = (packet.network_at & HEADERS) as usize;
     let header = frame.view(at, 20).ok_or(Reason::Truncated)?;
     let header_length = usize::from(header.u8(0) & 0x0f) * 4;
     let total = usize::from(header.be16(2));
@@ -236,8 +324,16 @@ fn ipv4<B: Bytes>(frame: &B, at: usize, packet: &mut Packet) -> Result<(usize, u
         (0, _) => Fragment::First,
         _ => Fragment::Later,
     };
+    if header_length > 20 {
+        match frame.scan_options(at + 20, header_length - 20, Wanted::SourceRoute) {
+            Found::Nothing => {}
+            Found::Value(_) => return Err(Reason::SourceRoute),
+            Found::Malformed => return Err(Reason::BadOptions),
+        }
+    }
     packet.kind = Kind::Ip;
     packet.fragment = fragment;
+    packet.fragment_offset = (fragment_field & 0x1fff) << 3;
     packet.protocol = header.u8(9);
     packet.hop_limit = header.u8(8);
     packet.traffic_class = header.u8(1);
@@ -245,13 +341,15 @@ fn ipv4<B: Bytes>(frame: &B, at: usize, packet: &mut Packet) -> Result<(usize, u
     packet.destination = Addr::from_v4_word(header.word(16));
     packet.length = total as u32;
     packet.identification = u32::from(header.be16(4));
-    packet.network_at = at as u16;
-    Ok((at + header_length, total - header_length))
+    packet.transport_at = (at + header_length) as u16;
+    packet.fragment_length = (total - header_length) as u16;
+    Ok(())
 }
 
 /// The IPv6 header (RFC 8200 section 3) and its extension headers (section 4), likewise.
 #[inline(always)]
-fn ipv6<B: Bytes>(frame: &B, at: usize, packet: &mut Packet) -> Result<(usize, usize), Reason> {
+fn ipv6<B: Bytes>(frame: &B, packet: &mut Packet) -> Result<(), Reason> {
+    let at = (packet.network_at & HEADERS) as usize;
     let header = frame.view(at, 40).ok_or(Reason::Truncated)?;
     if header.u8(0) >> 4 != 6 {
         return Err(Reason::BadIpv6);
@@ -272,7 +370,6 @@ fn ipv6<B: Bytes>(frame: &B, at: usize, packet: &mut Packet) -> Result<(usize, u
     packet.source = source;
     packet.destination = destination;
     packet.length = 40 + payload as u32;
-    packet.network_at = at as u16;
     let mut next = header.u8(6);
     let mut offset = at + 40;
     for count in 0..=MAX_EXTENSIONS {
@@ -287,6 +384,7 @@ fn ipv6<B: Bytes>(frame: &B, at: usize, packet: &mut Packet) -> Result<(usize, u
             // Fragment: always 8 bytes, its second byte is reserved and no length (RFC 8200 section 4.5).
             44 => {
                 packet.identification = extension.word(4);
+                packet.fragment_offset = extension.be16(2) & 0xfff8;
                 packet.fragment = match (extension.be16(2) & 0xfff8, extension.be16(2) & 1) {
                     // An "atomic" fragment is a whole datagram (RFC 6946).
                     (0, 0) => packet.fragment,
@@ -295,6 +393,8 @@ fn ipv6<B: Bytes>(frame: &B, at: usize, packet: &mut Packet) -> Result<(usize, u
                 };
                 8
             }
+            // Routing type 0 is source routing (RFC 5095).
+            43 if extension.u8(2) == 0 => return Err(Reason::SourceRoute),
             // Authentication header: in 4-byte units, minus 2 (RFC 4302 section 2.2).
             51 => (usize::from(extension.u8(1)) + 2) * 4,
             _ => (usize::from(extension.u8(1)) + 1) * 8,
@@ -306,14 +406,19 @@ fn ipv6<B: Bytes>(frame: &B, at: usize, packet: &mut Packet) -> Result<(usize, u
         }
     }
     packet.protocol = next;
-    // `offset <= end` was just checked; saying it once more bounds the value for the verifier.
-    Ok((offset, end.saturating_sub(offset)))
+    if offset > HEADERS as usize {
+        return Err(Reason::Ipv6Extensions);
+    }
+    packet.transport_at = offset as u16;
+    packet.fragment_length = end.saturating_sub(offset) as u16;
+    Ok(())
 }
 
-/// The transport header at `at`, with `length` bytes of the packet left.
+/// The transport header.
 #[inline(always)]
-fn transport<B: Bytes>(frame: &B, packet: &mut Packet, at: usize, length: usize) -> Result<(), Reason> {
-    packet.transport_at = at as u16;
+fn transport<B: Bytes>(frame: &B, packet: &mut Packet) -> Result<(), Reason> {
+    let at = (packet.transport_at & HEADERS) as usize;
+    let length = packet.fragment_length as usize;
     packet.payload_at = at as u16;
     packet.payload_length = length as u16;
     if packet.fragment == Fragment::Later {
@@ -333,12 +438,23 @@ fn transport<B: Bytes>(frame: &B, packet: &mut Packet, at: usize, length: usize)
     let header = frame.view(at, 8).ok_or(Reason::Truncated)?;
     let header_length = match packet.protocol {
         TCP => {
-            let rest = frame.view(at + 12, 8).ok_or(Reason::Truncated)?;
-            let header_length = usize::from(rest.u8(0) >> 4) * 4;
+            let rest = frame.view(at + 8, 12).ok_or(Reason::Truncated)?;
+            let header_length = usize::from(rest.u8(4) >> 4) * 4;
             if header_length < 20 || header_length > length {
                 return Err(Reason::BadTcp);
             }
-            packet.tcp_flags = rest.u8(1);
+            packet.tcp_flags = rest.u8(5);
+            packet.window = rest.be16(6);
+            packet.sequence = u32::from_be(header.word(4));
+            packet.acknowledgment = u32::from_be(rest.word(0));
+            packet.window_scale = NO_SCALE;
+            if packet.tcp_flags & tcp::SYN != 0 && header_length > 20 {
+                match frame.scan_options(at + 20, header_length - 20, Wanted::WindowScale) {
+                    Found::Nothing => {}
+                    Found::Value(scale) => packet.window_scale = scale,
+                    Found::Malformed => return Err(Reason::BadOptions),
+                }
+            }
             header_length
         }
         UDP => {
@@ -357,6 +473,8 @@ fn transport<B: Bytes>(frame: &B, packet: &mut Packet, at: usize, length: usize)
             if is_echo(packet.protocol, packet.icmp_type) {
                 packet.source_port = header.be16(4);
                 packet.destination_port = header.be16(4);
+            } else if is_error(packet.protocol, packet.icmp_type) {
+                quote(frame, at + 8, packet);
             }
             packet.payload_at = (at + 8) as u16;
             packet.payload_length -= 8;
@@ -368,6 +486,56 @@ fn transport<B: Bytes>(frame: &B, packet: &mut Packet, at: usize, length: usize)
     packet.payload_at = (at + header_length) as u16;
     packet.payload_length -= header_length as u16;
     Ok(())
+}
+
+/// The packet quoted by an ICMP error (RFC 792, RFC 4443 section 3). What cannot be read is left as what belongs to
+/// nobody: protocol 255, from and to nowhere.
+#[inline(always)]
+fn quote<B: Bytes>(frame: &B, at: usize, packet: &mut Packet) {
+    packet.quoted.protocol = 255;
+    let (at, quoted) = if packet.source.is_v4() {
+        let Some(header) = frame.view(at, 20) else { return };
+        let header_length = usize::from(header.u8(0) & 0x0f) * 4;
+        if header.u8(0) >> 4 != 4 || header_length < 20 || header.be16(6) & 0x1fff != 0 {
+            return;
+        }
+        let quoted = Quoted {
+            source: Addr::from_v4_word(header.word(12)),
+            destination: Addr::from_v4_word(header.word(16)),
+            protocol: header.u8(9),
+            ..Quoted::default()
+        };
+        (at + header_length, quoted)
+    } else {
+        let Some(header) = frame.view(at, 40) else { return };
+        if header.u8(0) >> 4 != 6 {
+            return;
+        }
+        let quoted = Quoted {
+            source: Addr([header.word(8), header.word(12), header.word(16), header.word(20)]),
+            destination: Addr([header.word(24), header.word(28), header.word(32), header.word(36)]),
+            protocol: header.u8(6),
+            ..Quoted::default()
+        };
+        (at + 40, quoted)
+    };
+    let Some(ports) = frame.view(at, 8) else { return };
+    let (source_port, destination_port) = match quoted.protocol {
+        TCP | UDP => (ports.be16(0), ports.be16(2)),
+        ICMP | ICMPV6 if is_echo(quoted.protocol, ports.u8(0)) => (ports.be16(4), ports.be16(4)),
+        _ => return,
+    };
+    packet.quoted = Quoted { source_port, destination_port, ..quoted };
+}
+
+/// Whether an ICMP or ICMPv6 type is an error that quotes a packet: unreachable, source quench, time exceeded,
+/// parameter problem; ICMPv6 packet too big.
+#[inline(always)]
+pub fn is_error(protocol: u8, icmp_type: u8) -> bool {
+    match protocol {
+        ICMP => matches!(icmp_type, 3 | 4 | 11 | 12),
+        _ => matches!(icmp_type, 1..=4),
+    }
 }
 
 /// Whether an ICMP or ICMPv6 type is an echo request or reply.

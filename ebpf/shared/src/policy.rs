@@ -1,10 +1,11 @@
 //! The compiled rules: what the user half writes into an idle slot and the judge reads from the active one.
 //!
-//! A packet's zone, source class, destination class and service class select one cell of a table of rule
-//! numbers; the compiler has already resolved "first match wins" for that cell. Four look-ups, whatever the
-//! number of rules.
+//! A packet's zone and the classes of its fields select one cell of a table of rule numbers; the compiler has
+//! already resolved "first match wins" for that cell ([`Form::Product`]). Where that table would be too large,
+//! each class has a vector with a bit per rule instead, and the first bit that all of a packet's classes share is
+//! its rule ([`Form::Vectors`]). Either way the cost does not grow with the number of rules.
 
-use crate::limit::Limit;
+use crate::limit::{Limit, Rate};
 
 /// Interfaces Callgate can be attached to at once.
 pub const MAX_IFACES: usize = 64;
@@ -41,8 +42,83 @@ pub const SERVICE_PROTOCOL: u32 = SERVICE_ICMPV6 + 256;
 pub const SERVICE_CELLS: u32 = SERVICE_PROTOCOL + 256;
 /// Chunks of the service table.
 pub const SERVICE_CHUNKS: u32 = SERVICE_CELLS / CHUNK as u32;
-/// Most chunks of the action table: zones × source classes × destination classes × service classes / 256.
+/// Chunks of the source port table: a cell per TCP port, then a cell per UDP port. What has no ports is of the
+/// class of cell 0, TCP port 0, which no packet carries.
+pub const SOURCE_PORT_CHUNKS: u32 = 2 * 65_536 / CHUNK as u32;
+/// Chunks of the table of VLAN ids and DSCPs: a cell per id, then one per DSCP.
+pub const TAG_CHUNKS: u32 = (4_096 + 256) / CHUNK as u32;
+/// Cell of DSCP 0 in that table.
+pub const TAG_DSCP: u32 = 4_096;
+/// Most chunks of the action table: the product of [`Classes`] and zones, / 256.
 pub const ACTION_CHUNKS: u32 = 8_192;
+
+/// Most chunks of an IPv4 address table. Beyond it, the addresses lie in a trie.
+pub const ADDRESS_CHUNKS: u32 = 32_768;
+/// In an address table: what is left of the cell is the number of the chunk of the next octet; without it, it is a
+/// class. Chunk 0 is that of the first octet.
+pub const ADDRESS_NEXT: u32 = 1 << 31;
+/// A chunk of an IPv4 address table: by the value of one octet.
+pub type AddressChunk = [u32; CHUNK];
+
+/// Words of a rule vector.
+pub const VECTOR_WORDS: usize = MAX_RULES as usize / 64;
+/// A bit per rule number: bit `n % 64` of word `n / 64` for rule number `n`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Vector {
+    /// A bit per word that is not 0: bit `w % 64` of `summary[w / 64]`.
+    pub summary: [u64; VECTOR_WORDS / 64],
+    /// The bits.
+    pub words: [u64; VECTOR_WORDS],
+}
+
+/// How a packet's rule is found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Form {
+    /// A table with a cell for each combination of classes.
+    Product = 0,
+    /// A vector per class.
+    Vectors = 1,
+}
+
+/// A field that rules match, in the order of [`Policy::vector`] and of the factors of [`Policy::cell`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Field {
+    /// Zone.
+    Zone = 0,
+    /// VLAN id of the outer tag, 0 where untagged.
+    Vlan = 1,
+    /// DSCP (RFC 2474).
+    Dscp = 2,
+    /// TCP or UDP source port.
+    SourcePort = 3,
+    /// Source address.
+    Source = 4,
+    /// Destination address.
+    Destination = 5,
+    /// Service.
+    Service = 6,
+}
+
+/// How many classes a field has: 1 where no rule tells its values apart.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Classes {
+    /// VLAN ids.
+    pub vlans: u32,
+    /// DSCPs.
+    pub dscps: u32,
+    /// Source ports.
+    pub source_ports: u32,
+    /// Source addresses.
+    pub sources: u32,
+    /// Destination addresses.
+    pub destinations: u32,
+    /// Services.
+    pub services: u32,
+}
 
 /// What is done with a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -56,6 +132,8 @@ pub enum Action {
     Track = 2,
     /// Track it, and read its signalling.
     Inspect = 3,
+    /// Drop it and say so: TCP by a reset, anything else by ICMP "administratively prohibited".
+    Reject = 4,
 }
 
 /// The signalling a flow carries.
@@ -111,6 +189,8 @@ pub mod rule_flags {
     pub const LOG: u8 = 1;
     /// Its drops are counted as [`crate::Reason::Spoofed`].
     pub const SPOOFED: u8 = 2;
+    /// A source above the limit is reported to the user half, which blocks it.
+    pub const BLOCK: u8 = 4;
 }
 
 /// One rule as the kernel sees it. Entry `n` of the rules table is rule number `n`; number 0 means that no
@@ -138,6 +218,60 @@ pub mod policy_flags {
     pub const OBSERVE: u8 = 1;
     /// Signalling is dropped while the daemon is away (`on_alg_down = "drop"`).
     pub const DROP_ON_ALG_DOWN: u8 = 2;
+    /// IPv4 sources lie in a trie, not in chunks.
+    pub const SOURCES_IN_TRIE: u8 = 4;
+    /// IPv4 destinations lie in a trie, not in chunks.
+    pub const DESTINATIONS_IN_TRIE: u8 = 8;
+    /// Some rule matches VLAN id, DSCP or source port.
+    pub const TAGS: u8 = 16;
+    /// Above the budget of new flows, strangers that open TCP connections are asked to prove their address.
+    pub const CHALLENGE: u8 = 32;
+    /// Some address is blocked or has been.
+    pub const BLOCKS: u8 = 64;
+}
+
+/// Bits of [`ZonePolicy::sources`]: what the zone's packets may not have as their source.
+pub mod source_checks {
+    /// Sources that [`crate::judge::Tables::source_zones`] does not give to the zone: own addresses, bogons, and
+    /// in a strict zone whatever is not of its networks.
+    pub const LISTED: u8 = 1;
+    /// Sources this machine has no route back to.
+    pub const ROUTE_BACK: u8 = 2;
+}
+
+/// Bits of [`ZonePolicy::link`]: which link protocols are dropped.
+pub mod link_drops {
+    /// Cisco Discovery Protocol, and what shares its address (VTP, DTP, UDLD).
+    pub const CDP: u8 = 1;
+    /// Link Layer Discovery Protocol.
+    pub const LLDP: u8 = 2;
+}
+
+/// What is done with fragments.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Fragments {
+    /// Later fragments follow the first one's verdict; overlapping ones are refused.
+    #[default]
+    Track = 0,
+    /// All are dropped.
+    Drop = 1,
+    /// Later fragments pass unseen.
+    Pass = 2,
+}
+
+/// What is said of a zone.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct ZonePolicy {
+    /// [`Action`] of packets no rule matched.
+    pub default: u8,
+    /// [`source_checks`] bits.
+    pub sources: u8,
+    /// [`Fragments`].
+    pub fragments: u8,
+    /// [`link_drops`] bits.
+    pub link: u8,
 }
 
 /// Seconds after which a silent flow is forgotten.
@@ -183,38 +317,93 @@ impl Default for Timeouts {
 pub struct Policy {
     /// Changes with every reload, never 0.
     pub generation: u32,
-    /// Source classes.
-    pub sources: u32,
-    /// Destination classes.
-    pub destinations: u32,
-    /// Service classes.
-    pub services: u32,
+    /// [`policy_flags`] bits.
+    pub flags: u8,
+    /// [`Form`].
+    pub form: u8,
     /// Least media port.
     pub media_first: u16,
     /// Greatest media port.
     pub media_last: u16,
-    /// [`policy_flags`] bits.
-    pub flags: u8,
     /// Zero.
-    pub pad: [u8; 3],
+    pub pad: u16,
+    /// Classes of each field.
+    pub classes: Classes,
     /// Silence after which flows are forgotten.
     pub timeouts: Timeouts,
-    /// [`Action`] of packets no rule matched, by zone.
-    pub defaults: [u8; MAX_ZONES],
+    /// Zero.
+    pub pad2: u32,
+    /// New flows of strangers, per CPU.
+    pub new_flows: Rate,
+    /// New flows of peers that are known (configured, registered, or by a handshake completed of late), per CPU.
+    pub peer_flows: Rate,
+    /// Connections a source may have half-open: as a rate over `timeouts.tcp_opening`, given back by those that
+    /// complete their handshake.
+    pub half_open_source: Rate,
+    /// Connections a destination may have half-open, likewise; only those of strangers are counted.
+    pub half_open_destination: Rate,
+    /// Answers to rejected packets and challenges, per CPU.
+    pub replies: Rate,
+    /// By zone.
+    pub zones: [ZonePolicy; MAX_ZONES],
     /// Zone by interface slot.
-    pub zones: [u8; MAX_IFACES],
+    pub interfaces: [u8; MAX_IFACES],
 }
 
 impl Policy {
-    /// The cell of the action table for these classes. Class numbers count from 0; source and destination
-    /// class 0 is the class of addresses no prefix covers.
+    /// The cell of the action table for these classes. Class numbers count from 0; class 0 of an address is that
+    /// of addresses no prefix covers.
     #[inline(always)]
-    pub fn cell(&self, zone: u8, source: u16, destination: u16, service: u16) -> u32 {
-        let row = zone as u32 * self.sources + source as u32;
-        (row * self.destinations + destination as u32) * self.services + service as u32
+    pub fn cell(&self, zone: u8, tags: Tags, source: u16, destination: u16, service: u16) -> u32 {
+        let classes = &self.classes;
+        let row = (zone as u32 * classes.vlans + tags.vlan as u32) * classes.dscps + tags.dscp as u32;
+        let row = row * classes.source_ports + tags.source_port as u32;
+        let row = row * classes.sources + source as u32;
+        (row * classes.destinations + destination as u32) * classes.services + service as u32
+    }
+
+    /// The zone of an interface slot.
+    #[inline(always)]
+    pub fn zone_of(&self, slot: u32) -> u8 {
+        self.interfaces[slot as usize % MAX_IFACES]
+    }
+
+    /// The place of a class's vector among all of them.
+    #[inline(always)]
+    pub fn vector(&self, field: Field, class: u16) -> u32 {
+        let classes = &self.classes;
+        // In the order of [`Field`].
+        let before = [
+            MAX_ZONES as u32,
+            classes.vlans,
+            classes.dscps,
+            classes.source_ports,
+            classes.sources,
+            classes.destinations,
+        ];
+        let mut at = class as u32;
+        let mut i = 0;
+        while i < before.len() && i < field as usize {
+            at += before[i];
+            i += 1;
+        }
+        at
     }
 }
 
+/// Classes of the fields that few rules match: all 0 where [`policy_flags::TAGS`] is not set.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tags {
+    /// Of the VLAN id.
+    pub vlan: u16,
+    /// Of the DSCP.
+    pub dscp: u16,
+    /// Of the source port.
+    pub source_port: u16,
+}
+
 const _: () = assert!(size_of::<RuleEntry>() == 32);
-const _: () = assert!(size_of::<Policy>() == 136);
+const _: () = assert!(size_of::<Vector>() == 2_080);
+const _: () = assert!(size_of::<ZonePolicy>() == 4);
+const _: () = assert!(size_of::<Policy>() == 280);
 const _: () = assert!((SERVICE_CELLS as usize).is_multiple_of(CHUNK));

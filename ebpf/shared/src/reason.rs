@@ -1,13 +1,13 @@
 //! Why a packet passed or was dropped.
 
 macro_rules! reasons {
-    ($($(#[$doc:meta])* $name:ident = $value:literal $text:literal;)*) => {
+    ($($(#[doc = $doc:literal])* $name:ident = $value:literal $text:literal;)*) => {
         /// The reason of a verdict, counted per interface. Values are never used again for another meaning.
         ///
         /// Below [`Reason::FIRST_DROP`] the packet passed, from there on it was dropped.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
         #[repr(u8)]
-        pub enum Reason { $($(#[$doc])* $name = $value,)* }
+        pub enum Reason { $($(#[doc = $doc])* $name = $value,)* }
 
         impl Reason {
             /// Every reason, in order of value.
@@ -16,6 +16,11 @@ macro_rules! reasons {
             /// The name shown to people and programs, such as `no-pinhole`.
             pub const fn name(self) -> &'static str {
                 match self { $(Self::$name => $text),* }
+            }
+
+            /// What it means, in a sentence or two.
+            pub const fn about(self) -> &'static str {
+                match self { $(Self::$name => concat!($($doc),*).trim_ascii()),* }
             }
 
             /// The reason with this value, if there is one.
@@ -39,6 +44,8 @@ reasons! {
     PassDefault = 5 "default-pass";
     /// A later fragment of a datagram whose first fragment was let by.
     PassFragment = 6 "fragment-of-passed";
+    /// An ICMP error about a packet of a known flow or stream.
+    PassRelated = 7 "related";
 
     /// The frame ends before the header it announces.
     Truncated = 64 "truncated";
@@ -72,6 +79,18 @@ reasons! {
     TinyFragment = 78 "tiny-fragment";
     /// A later fragment whose first fragment was not let by.
     Fragment = 79 "fragment";
+    /// A fragment that overlaps the first one, or a second first one that differs.
+    FragmentOverlap = 80 "fragment-overlap";
+    /// A fragment, in a zone that takes none.
+    FragmentRefused = 81 "fragment-refused";
+    /// IPv4 source routing options, or an IPv6 routing header of type 0 (RFC 5095).
+    SourceRoute = 82 "source-route";
+    /// IPv4 or TCP options that contradict their length.
+    BadOptions = 83 "bad-options";
+    /// A link protocol the zone refuses: CDP or LLDP.
+    LinkProtocol = 84 "link-protocol";
+    /// A source address this machine has no route back to.
+    NoRouteBack = 85 "no-route-back";
 
     /// Media to a port no call has announced.
     NoPinhole = 96 "no-pinhole";
@@ -90,6 +109,22 @@ reasons! {
     NoPolicy = 115 "no-policy";
     /// A TCP segment that belongs to no known connection and opens none.
     NoConnection = 117 "no-connection";
+    /// Refused by a rule, and told so.
+    Reject = 118 "reject";
+    /// The source is blocked.
+    Blocked = 119 "blocked";
+    /// A reset, or an answer to a connection's opening, that does not fit the connection's window.
+    TcpWindow = 120 "tcp-window";
+    /// An ICMP error about a packet of no known flow.
+    IcmpUnrelated = 121 "icmp-unrelated";
+    /// Above the budget of new flows.
+    NewFlowBudget = 122 "new-flow-budget";
+    /// Too many connections half-open, of the source or to the destination.
+    HalfOpen = 123 "half-open";
+    /// Above the budget of new flows: a stranger was asked to prove its address.
+    Challenge = 124 "challenge";
+    /// The proof of an address.
+    ChallengeAnswer = 125 "challenge-answer";
 
     /// Signalling while the daemon is away and `on_alg_down = "drop"`.
     AlgDown = 128 "alg-down";

@@ -80,7 +80,7 @@ pub struct Context {
 }
 
 /// What is to be done with the packet that was read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// Let it go on, byte for byte.
     Pass,
@@ -88,6 +88,40 @@ pub enum Verdict {
     Drop(Reason),
     /// TCP: drop it and reset the connection at both ends.
     Reset(Reason),
+    /// Drop it and say no in the protocol's own words; a TCP connection ends with them.
+    Refuse(Box<Denial>),
+}
+
+impl Verdict {
+    /// Why it does not go on; `None` if it does.
+    pub fn reason(&self) -> Option<Reason> {
+        match self {
+            Self::Pass => None,
+            Self::Drop(reason) | Self::Reset(reason) => Some(*reason),
+            Self::Refuse(denial) => Some(denial.reason),
+        }
+    }
+}
+
+/// A refusal in the protocol's own words.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Denial {
+    /// As what the drop is counted.
+    pub reason: Reason,
+    /// What its sender is told, as if by its receiver: a datagram's payload, or the last bytes of a connection.
+    /// `None`: nothing by UDP, a reset by TCP.
+    pub reply: Option<Vec<u8>>,
+    /// What its receiver is told instead of it, as if by its sender; `None` likewise.
+    pub notify: Option<Vec<u8>>,
+    /// TCP: the sequence number of the reply's first byte, where it is not the one that the packet acknowledges:
+    /// its receiver has sent more meanwhile.
+    pub sequence: Option<u32>,
+}
+
+impl From<Denial> for Verdict {
+    fn from(denial: Denial) -> Self {
+        Self::Refuse(Box::new(denial))
+    }
 }
 
 /// A pinhole as the engine wants it; one per (receiver, transport).
@@ -158,6 +192,8 @@ pub enum EndReason {
     Expired,
     /// An operator, or a rules file that no longer permits it.
     Operator,
+    /// The firewall has refused one of its messages.
+    Refused,
 }
 
 impl EndReason {
@@ -181,6 +217,7 @@ impl EndReason {
             Self::Inactivity => "inactivity",
             Self::Expired => "expired",
             Self::Operator => "operator",
+            Self::Refused => "refused",
         }
     }
 }

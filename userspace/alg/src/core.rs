@@ -8,6 +8,8 @@ use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use callgate_shared::policy::Inspect;
+
 use crate::action::{Action, Context, EndReason, PinholeSpec, Time, Transport};
 use crate::call::{Call, CallId, End, Medium, Party, State, Stream, StreamKey};
 use crate::event::Event;
@@ -95,6 +97,8 @@ pub struct Core {
     actions: Vec<Action>,
     /// Calls changed since the actions were taken last, in order of their first change.
     changed: Vec<CallId>,
+    /// The latest moment it was told of.
+    latest: Time,
 }
 
 #[derive(Debug)]
@@ -104,6 +108,10 @@ struct Entry {
     active: Time,
     /// Whether it is in [`Core::changed`].
     changed: bool,
+    /// When it ends at the latest, where its tracker says.
+    deadline: Option<Time>,
+    /// It lasts until its deadline, however silent it is: this is the silence its pinholes are allowed.
+    standing: Option<Duration>,
 }
 
 impl Core {
@@ -120,6 +128,7 @@ impl Core {
             refusals: [0; Refusal::ALL.len()],
             actions: Vec::new(),
             changed: Vec::new(),
+            latest: Time::default(),
         }
     }
 
@@ -147,6 +156,7 @@ impl Core {
         }
         // Microseconds of a clock that never goes back: no number returns while the pinned maps live, even
         // if the daemon has been restarted in between.
+        self.latest = self.latest.max(context.now);
         self.last_id = (self.last_id + 1).max(context.now.0 / 1_000);
         let id = CallId(self.last_id);
         let call = Call {
@@ -162,7 +172,7 @@ impl Core {
             memo: String::new(),
             slot: context.slot,
         };
-        self.calls.insert(id, Entry { call, active: context.now, changed: false });
+        self.calls.insert(id, Entry::new(call, context.now));
         self.mark(id);
         Some(id)
     }
@@ -196,6 +206,7 @@ impl Core {
     pub fn set_state(&mut self, now: Time, id: CallId, state: State) {
         let Some(entry) = self.calls.get_mut(&id) else { return };
         entry.active = entry.active.max(now);
+        self.latest = self.latest.max(now);
         if state as u8 <= entry.call.state as u8 {
             return;
         }
@@ -204,6 +215,32 @@ impl Core {
             entry.call.connected = Some(now);
         }
         self.mark(id);
+    }
+
+    /// The call's signalling was seen, or told of, at `now`.
+    pub fn alive(&mut self, now: Time, id: CallId) {
+        if let Some(entry) = self.calls.get_mut(&id) {
+            entry.active = entry.active.max(now);
+        }
+    }
+
+    /// The call ends at `until`, if it has not ended before.
+    pub fn ends_by(&mut self, id: CallId, until: Time) {
+        if let Some(entry) = self.calls.get_mut(&id) {
+            entry.deadline = Some(until);
+        }
+    }
+
+    /// The call lasts until `until`, however silent it is; its pinholes are told anew.
+    pub fn stands_until(&mut self, now: Time, id: CallId, until: Time) {
+        let Some(entry) = self.calls.get_mut(&id) else { return };
+        (entry.deadline, entry.standing) = (Some(until), Some(until.since(now)));
+        for (key, stream) in entry.call.streams.clone() {
+            self.enter(id, key, Some(&stream), &stream);
+            for (_, claim) in claims(id, key, &stream, Duration::ZERO, 0) {
+                self.pinholes.retell(claim.to, claim.transport, &mut self.actions);
+            }
+        }
     }
 
     /// All calls.
@@ -228,6 +265,9 @@ impl Core {
         for (key, stream) in &entry.call.streams {
             self.let_go(id, *key, stream, reason);
         }
+        if entry.call.protocol == Inspect::H225 {
+            self.actions.push(Action::Event(Event::call_ended(self.latest, &entry.call, reason)));
+        }
         self.actions.push(Action::Ended(Box::new(entry.call), reason));
     }
 
@@ -248,6 +288,16 @@ impl Core {
         address: SocketAddr,
     ) -> Result<(), Refusal> {
         self.permit(context, call, transport, transport == Transport::Udp, address)
+    }
+
+    /// Counts an announcement that opens nothing, of a call that is not known.
+    pub fn tally(&mut self, refusal: Refusal) {
+        self.count(refusal);
+    }
+
+    /// The latest moment it was told of.
+    pub fn latest(&self) -> Time {
+        self.latest
     }
 
     /// Counts and reports an announcement that opens nothing.
@@ -277,8 +327,33 @@ impl Core {
         party: Party,
         update: impl FnOnce(&mut Stream),
     ) {
+        self.announce_with(context, call, key, (party, false), update);
+    }
+
+    /// [`Self::announce`], where the other end may be given a group's (multicast) address too, if the rule names it:
+    /// everybody who has joined the group receives what `party` sends there.
+    pub fn announce_to_group(
+        &mut self,
+        context: &Context,
+        call: CallId,
+        key: StreamKey,
+        party: Party,
+        update: impl FnOnce(&mut Stream),
+    ) {
+        self.announce_with(context, call, key, (party, true), update);
+    }
+
+    fn announce_with(
+        &mut self,
+        context: &Context,
+        call: CallId,
+        key: StreamKey,
+        (party, to_group): (Party, bool),
+        update: impl FnOnce(&mut Stream),
+    ) {
         let Some(entry) = self.calls.get_mut(&call) else { return };
         entry.active = entry.active.max(context.now);
+        self.latest = self.latest.max(context.now);
         let old = entry.call.streams.get(&key).cloned();
         let mut new = old.clone().unwrap_or_else(|| unknown_stream(&entry.call));
         update(&mut new);
@@ -288,7 +363,10 @@ impl Core {
         }
         cut(&mut new.codec, MAX_CODEC);
         self.check_own_end(context, call, old.as_ref(), &mut new, party);
-        self.check_other_end(call, &mut new, party.other());
+        let refused = self.check_other_end(to_group.then_some(context), call, &mut new, party.other());
+        for (address, refusal) in refused {
+            self.refuse(call, address, refusal);
+        }
         if old.as_ref() == Some(&new) {
             // A retransmission; yet a pinhole that found no room before may find it now.
             return self.enter(call, key, old.as_ref(), &new);
@@ -325,6 +403,11 @@ impl Core {
         self.registrations.remove(&(owner, ip));
     }
 
+    /// Who has registered (a signalling address), what it may announce as its own, and until when.
+    pub fn registrations(&self) -> impl Iterator<Item = (IpAddr, IpAddr, Time)> {
+        self.registrations.iter().map(|((owner, ip), until)| (*owner, *ip, *until))
+    }
+
     /// A packet passed this pinhole at `seen` (from the kernel's counters, or the replay's judge): every call
     /// that owns it is alive.
     pub fn touch(&mut self, to: SocketAddr, transport: Transport, seen: Time) {
@@ -341,6 +424,7 @@ impl Core {
     /// Silence is the call's, not a stream's: a muted party's pinhole stays while the other one talks. It
     /// ends a call only once that is answered and has media; until then `unanswered` holds.
     pub fn tick(&mut self, now: Time) {
+        self.latest = self.latest.max(now);
         let mut over: Vec<_> = self
             .calls
             .iter()
@@ -370,7 +454,7 @@ impl Core {
             }
             self.last_id = self.last_id.max(id.0);
             let streams = call.streams.clone();
-            self.calls.insert(id, Entry { call, active: now, changed: false });
+            self.calls.insert(id, Entry::new(call, now));
             for (key, stream) in &streams {
                 self.enter(id, *key, None, stream);
             }
@@ -387,6 +471,11 @@ impl Core {
             }
         }
         std::mem::take(&mut self.actions)
+    }
+
+    /// Forgets the actions from the one of this number on.
+    pub(crate) fn forget_actions(&mut self, from: usize) {
+        self.actions.truncate(from);
     }
 
     /// The actions gathered since the last [`Self::take_actions`], changed calls aside.
@@ -439,18 +528,34 @@ impl Core {
         }
     }
 
-    /// Takes out what one party's message says of the other party's addresses, unless they are known already.
-    fn check_other_end(&self, call: CallId, new: &mut Stream, other: Party) {
-        let Some(entry) = self.calls.get(&call) else { return };
+    /// Takes out what one party's message says of the other party's addresses, unless they are known already, or a
+    /// group's that the sender of `to_group` may name. What it may not is given back.
+    fn check_other_end(
+        &self,
+        to_group: Option<&Context>,
+        call: CallId,
+        new: &mut Stream,
+        other: Party,
+    ) -> Vec<(SocketAddr, Refusal)> {
+        let mut refused = Vec::new();
+        let Some(entry) = self.calls.get(&call) else { return refused };
         let medium = new.medium;
         let ends = || {
             let same = entry.call.streams.values().filter(move |stream| stream.medium == medium);
             same.map(|stream| stream.ends[other as usize])
         };
+        let (transport, _) = medium.pinhole(new.mux);
         let end = &mut new.ends[other as usize];
-        end.media = end.media.filter(|address| ends().any(|known| known.media == Some(*address)));
-        end.control = end.control.filter(|address| ends().any(|known| known.control == Some(*address)));
+        let mut group = |address: SocketAddr| {
+            let Some(context) = to_group.filter(|_| address.ip().is_multicast()) else { return false };
+            let permitted = self.permit(context, call, transport, medium.in_media_ports(), address);
+            refused.extend(permitted.err().map(|refusal| (address, refusal)));
+            permitted.is_ok()
+        };
+        end.media = end.media.filter(|to| ends().any(|known| known.media == Some(*to)) || group(*to));
+        end.control = end.control.filter(|to| ends().any(|known| known.control == Some(*to)) || group(*to));
         end.sends = end.sends.filter(|address| ends().any(|known| known.sends == Some(*address)));
+        refused
     }
 
     fn permit(
@@ -509,8 +614,9 @@ impl Core {
 
     /// Opens and changes what `new` needs, then closes what only `old` did.
     fn enter(&mut self, call: CallId, key: StreamKey, old: Option<&Stream>, new: &Stream) {
-        let Some(slot) = self.calls.get(&call).map(|entry| entry.call.slot) else { return };
-        for (owner, claim) in claims(call, key, new, self.lifetimes.of_pinhole(), slot) {
+        let Some(entry) = self.calls.get(&call) else { return };
+        let (slot, idle) = (entry.call.slot, entry.standing.unwrap_or(self.lifetimes.of_pinhole()));
+        for (owner, claim) in claims(call, key, new, idle, slot) {
             let address = claim.to;
             if let Err(refusal) = self.pinholes.claim(owner, claim, &mut self.actions) {
                 self.refuse(call, address, refusal);
@@ -550,8 +656,18 @@ impl Core {
 }
 
 impl Entry {
+    fn new(call: Call, now: Time) -> Self {
+        Self { call, active: now, changed: false, deadline: None, standing: None }
+    }
+
     /// Why the call is over, if it is.
     fn over(&self, lifetimes: &Lifetimes, now: Time) -> Option<EndReason> {
+        if self.deadline.is_some_and(|deadline| now >= deadline) {
+            return Some(EndReason::Expired);
+        }
+        if self.standing.is_some() {
+            return None;
+        }
         let age = now.since(self.call.started);
         let answered = self.call.state == State::Connected;
         if age > lifetimes.call || (!answered && age > lifetimes.unanswered) {

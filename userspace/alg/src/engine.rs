@@ -83,7 +83,7 @@ impl Engine {
             }
             _ => return Verdict::Pass,
         };
-        count(&mut self.messages, context.protocol, verdict);
+        count(&mut self.messages, context.protocol, &verdict);
         verdict
     }
 
@@ -107,12 +107,16 @@ impl Engine {
                 Inspect::Sccp => sccp.message(core, context, server, message),
                 _ => h323.control(core, context, message),
             };
-            count(messages, context.protocol, verdict);
+            count(messages, context.protocol, &verdict);
             match verdict {
                 Verdict::Drop(reason) => Verdict::Reset(reason),
                 other => other,
             }
         });
+        if framing == Framing::Tpkt && matches!(outcome.verdict, Verdict::Reset(_) | Verdict::Refuse(_)) {
+            // Its connection is over, and what had just begun on it too.
+            h323.closed(core, context, false);
+        }
         if let Some(closing) = outcome.closing {
             match framing {
                 Framing::Tpkt => h323.closed(core, context, closing == Closing::Reset),
@@ -130,6 +134,7 @@ impl Engine {
         let before = self.core.actions().len();
         self.core.tick(now);
         self.tell_ended(before);
+        self.h323.tick(&mut self.core, now);
         self.sip.tick(&mut self.core, now);
         self.sccp.tick(&mut self.core, now);
         self.mgcp.tick(&mut self.core, now);
@@ -161,10 +166,14 @@ impl Engine {
         let (sip, others): (Vec<_>, Vec<_>) =
             self.core.calls().partition(|call| call.protocol == Inspect::Sip);
         self.sip.restore(&sip);
-        self.h323.restore(&others);
         self.sccp.restore(&others, now);
         self.mgcp.restore(self.core.calls());
         self.tftp.restore(self.core.calls(), now);
+        let h323 = |call: &&Call| matches!(call.protocol, Inspect::H225 | Inspect::H245 | Inspect::Ras);
+        let calls: Vec<Call> = self.core.calls().filter(h323).cloned().collect();
+        let told = self.core.actions().len();
+        self.h323.restore(&mut self.core, &calls, now);
+        self.core.forget_actions(told);
     }
 
     /// All calls.
@@ -180,6 +189,22 @@ impl Engine {
     /// All pinholes that ought to be open.
     pub fn pinholes(&self) -> impl Iterator<Item = &PinholeSpec> {
         self.core.pinholes()
+    }
+
+    /// Addresses that are registered by whatever protocol, with those they are registered from or with, and until
+    /// when. An address may come several times.
+    pub fn registered(&self) -> impl Iterator<Item = (std::net::IpAddr, Time)> {
+        self.core.registrations().flat_map(|(owner, ip, until)| [(owner, until), (ip, until)])
+    }
+
+    /// Endpoints that are registered with an H.323 gatekeeper.
+    pub fn registrations(&self) -> impl Iterator<Item = &h323::Registration> {
+        self.h323.registrations()
+    }
+
+    /// What is known of an H.323 call beside its record.
+    pub fn h323_call(&self, id: CallId) -> Option<h323::Details> {
+        self.h323.details(id)
     }
 
     /// Phones that are, or were, registered by SCCP.
@@ -199,15 +224,18 @@ impl Engine {
 
     /// Tells the trackers of the calls the core has ended since.
     fn tell_ended(&mut self, since: usize) {
-        for action in &self.core.actions()[since..] {
-            if let Action::Ended(call, _) = action {
-                match call.protocol {
-                    Inspect::Sip => self.sip.ended(call),
-                    Inspect::Sccp => self.sccp.ended(call),
-                    Inspect::Mgcp => self.mgcp.ended(call),
-                    Inspect::Tftp => self.tftp.ended(call),
-                    _ => self.h323.ended(call),
-                }
+        let ended = |action: &Action| match action {
+            Action::Ended(call, reason) => Some((call.clone(), *reason)),
+            _ => None,
+        };
+        let over: Vec<_> = self.core.actions()[since..].iter().filter_map(ended).collect();
+        for (call, reason) in &over {
+            match call.protocol {
+                Inspect::Sip => self.sip.ended(call),
+                Inspect::Sccp => self.sccp.ended(call),
+                Inspect::Mgcp => self.mgcp.ended(call),
+                Inspect::Tftp => self.tftp.ended(call),
+                _ => self.h323.ended(&mut self.core, call, *reason),
             }
         }
     }
@@ -220,11 +248,11 @@ fn registered_at(sccp: &sccp::Tracker, ip: IpAddr) -> impl Iterator<Item = &str>
     sccp.phones().filter(there).map(|phone| phone.name.as_str())
 }
 
-fn count(messages: &mut BTreeMap<Inspect, Messages>, protocol: Inspect, verdict: Verdict) {
+fn count(messages: &mut BTreeMap<Inspect, Messages>, protocol: Inspect, verdict: &Verdict) {
     let messages = messages.entry(protocol).or_default();
     match verdict {
         Verdict::Pass => messages.passed += 1,
-        Verdict::Drop(_) | Verdict::Reset(_) => messages.refused += 1,
+        Verdict::Drop(_) | Verdict::Reset(_) | Verdict::Refuse(_) => messages.refused += 1,
     }
 }
 
@@ -232,9 +260,11 @@ fn count(messages: &mut BTreeMap<Inspect, Messages>, protocol: Inspect, verdict:
 mod tests {
     use std::net::SocketAddr;
 
+    use callgate_protocols::build;
     use callgate_shared::Reason;
 
     use super::*;
+    use crate::streams::flag;
 
     const CALLER: &str = "192.0.2.1:5060";
     const CALLEE: &str = "198.51.100.7:5060";
@@ -301,6 +331,29 @@ mod tests {
         assert_eq!(verdict, Verdict::Reset(Reason::AlgMalformed));
         let counted: Vec<_> = engine.messages().collect();
         assert_eq!(counted, [(Inspect::H225, Messages { passed: 0, refused: 1 })]);
+    }
+
+    #[test]
+    fn a_refused_call_is_answered_and_its_connection_is_over() {
+        let mut policy = Policy::default();
+        policy.h323.calls_max = Some(1);
+        let mut engine = Engine::new(policy, Bounds::default());
+        let context = context("192.0.2.1:40000", "198.51.100.7:1720", Inspect::H225, Transport::Tcp);
+        let setup = |reference| {
+            let call = build::Call { reference, id: [reference as u8; 16] };
+            build::setup(&call, &build::Parts::default())
+        };
+        let (first, second) = (setup(1), setup(2));
+        let segment = |sequence| Segment { sequence, acknowledgement: 1, flags: flag::ACK };
+        assert_eq!(engine.segment(&context, segment(1), &first), Verdict::Pass);
+        assert_eq!(engine.calls().count(), 1);
+        let next = segment(1 + first.len() as u32);
+        let Verdict::Refuse(denial) = engine.segment(&context, next, &second) else { panic!("not refused") };
+        assert!(denial.reply.is_some() && denial.notify.is_none());
+        // What had not been answered on it is over too.
+        assert_eq!(engine.calls().count(), 0);
+        let counted: Vec<_> = engine.messages().collect();
+        assert_eq!(counted, [(Inspect::H225, Messages { passed: 1, refused: 1 })]);
     }
 
     #[test]

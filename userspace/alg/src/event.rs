@@ -9,7 +9,8 @@ use std::net::SocketAddr;
 use callgate_shared::policy::Inspect;
 use serde::{Deserialize, Serialize};
 
-use crate::action::{Context, Time};
+use crate::action::{Context, EndReason, Time};
+use crate::call::Call;
 
 /// Something an operator wants to know.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -52,6 +53,26 @@ impl Event {
         let (subject, text) = (printable(subject, Self::MAX_SUBJECT), printable(text, Self::MAX_TEXT));
         Self { time, kind, protocol, source, subject, text }
     }
+
+    /// A call is over.
+    pub fn call_ended(time: Time, call: &Call, reason: EndReason) -> Self {
+        let lasted = call.connected.map_or_else(
+            || "not answered".to_owned(),
+            |answered| format!("lasted {} s", time.since(answered).as_secs()),
+        );
+        let text = format!("{}, {lasted}, {}", reason.name(), call.key);
+        let [caller, _] = call.signalling;
+        Self::at(time, EventKind::CallEnded, call.protocol, caller, &parties(call), &text)
+    }
+}
+
+/// Both parties of a call as far as they are known.
+pub(crate) fn parties(call: &Call) -> String {
+    let [caller, callee] = [0, 1].map(|party| match call.parties[party].as_str() {
+        "" => call.signalling[party].ip().to_string(),
+        name => name.to_owned(),
+    });
+    format!("{caller} → {callee}")
 }
 
 /// What an event is; its `name` is shown to people and programs.
@@ -90,11 +111,25 @@ pub enum EventKind {
     FileFailed,
     /// A trust list is larger than phones can load.
     TrustListTooLarge,
+    /// A call was set up.
+    CallStarted,
+    /// A call is over.
+    CallEnded,
+    /// A call carries H.245 within its call signalling.
+    H245Tunnelled,
+    /// An endpoint or a call uses the traversal procedures of H.460.18 or H.460.19.
+    Traversal,
+    /// An address was blocked.
+    Blocked,
+    /// An address is let by again.
+    Unblocked,
+    /// A packet was dropped: a sample of them is told.
+    Dropped,
 }
 
 impl EventKind {
     /// Every kind.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 23] = [
         Self::Registered,
         Self::NewlySeen,
         Self::Unregistered,
@@ -111,6 +146,13 @@ impl EventKind {
         Self::FileFetched,
         Self::FileFailed,
         Self::TrustListTooLarge,
+        Self::CallStarted,
+        Self::CallEnded,
+        Self::H245Tunnelled,
+        Self::Traversal,
+        Self::Blocked,
+        Self::Unblocked,
+        Self::Dropped,
     ];
 
     /// The name shown to people and programs.
@@ -132,6 +174,13 @@ impl EventKind {
             Self::FileFetched => "file-fetched",
             Self::FileFailed => "file-failed",
             Self::TrustListTooLarge => "trust-list-too-large",
+            Self::CallStarted => "call-started",
+            Self::CallEnded => "call-ended",
+            Self::H245Tunnelled => "h245-tunnelled",
+            Self::Traversal => "traversal",
+            Self::Blocked => "blocked",
+            Self::Unblocked => "unblocked",
+            Self::Dropped => "dropped",
         }
     }
 
@@ -150,6 +199,11 @@ impl EventKind {
                 | Self::Reset
                 | Self::FileAsked
                 | Self::FileFetched
+                | Self::CallStarted
+                | Self::CallEnded
+                | Self::H245Tunnelled
+                | Self::Traversal
+                | Self::Unblocked
         )
     }
 }

@@ -8,11 +8,17 @@
 //! An H.245 connection belongs to the call that announced the address it was made to. What is announced is
 //! authorised by [`Core`]; a message that cannot be read is dropped, for the far end might read it differently.
 //!
+//! RAS says who is registered, and where calls are to be made; what the rules file says of all this is put to each
+//! message before anything else. A call that it refuses ends in the protocol's own words.
+//!
 //! Left to others: TCP streams and TPKT frames ([`crate::streams`]), pinholes ([`crate::pinholes`]).
 
 mod channels;
 mod leg;
+mod parties;
+mod policy;
 mod ras;
+mod released;
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
@@ -20,20 +26,28 @@ use std::net::{IpAddr, SocketAddr};
 use callgate_protocols::h225::{self, Body, FacilityReason, Guid};
 use callgate_protocols::h245::{self, OpenLogicalChannel};
 use callgate_protocols::q931::{self, MessageType};
+use callgate_rules::UnknownMessage;
+use callgate_rules::inspect::h323::{StateCheck, Tunnelling};
 use callgate_shared::Reason;
 use callgate_shared::policy::Inspect;
 
-use crate::action::{Context, EndReason, Verdict};
+use crate::action::{Context, EndReason, Time, Verdict};
 use crate::call::{Call, CallId, Medium, Party, State};
 use crate::core::Core;
+use crate::event::{Event, EventKind};
+use crate::media::Refusal;
 use leg::Leg;
+pub use parties::Details;
+use policy::Why;
+pub use ras::registrations::Registration;
 
-/// Port of H.225 call signalling: rules speak of it, so that it needs no pinhole.
-const H225_PORT: u16 = 1720;
 /// Most channels or tunnelled messages read of one message.
 const MAX_PARTS: usize = 64;
 /// Most calls that may have announced the same H.245 address.
 const MAX_LISTENERS: usize = 16;
+/// Features of H.460: traversal of NATs and firewalls by signalling, and by media.
+const H460_18: u8 = 18;
+const H460_19: u8 = 19;
 
 /// The H.323 tracker.
 #[derive(Debug, Default)]
@@ -47,7 +61,11 @@ pub struct Tracker {
     controls: HashMap<Connection, CallId>,
     /// Who has announced an address for H.245.
     listeners: HashMap<SocketAddr, Vec<(CallId, Party)>>,
-    ras: ras::Requests,
+    load: policy::Load,
+    released: released::Released,
+    requests: ras::Requests,
+    registrations: ras::registrations::Registrations,
+    admissions: ras::admissions::Admissions,
 }
 
 /// A TCP connection, whichever way a packet goes.
@@ -75,29 +93,42 @@ impl Tracker {
         if payload.is_empty() {
             return Verdict::Pass;
         }
-        let Some(signal) = Signal::parse(payload) else { return Verdict::Drop(Reason::AlgMalformed) };
+        let Some(signal) = Signal::parse(payload) else { return policy::undecodable(core, context) };
         // The flag is set by the callee (Q.931 4.3), who sends no Setup.
         let (sender, ends) = match signal.q931.to_origin && signal.q931.kind != MessageType::Setup {
             false => (Party::Caller, [context.source, context.destination]),
             true => (Party::Callee, [context.destination, context.source]),
         };
-        let Some(mut leg) = self.find(core, context, &signal, ends) else { return Verdict::Pass };
+        let found = self.find(&signal, ends);
         if signal.q931.kind == MessageType::ReleaseComplete {
-            core.end_call(leg.id, EndReason::ReleaseComplete);
-            self.unlist(&leg);
+            if let Some(leg) = found {
+                core.end_call(leg.id, EndReason::ReleaseComplete);
+                self.over(core, &leg, true);
+            }
             return Verdict::Pass;
         }
-        self.unlist(&leg);
+        let setup = signal.q931.kind == MessageType::Setup;
+        let mut checked = self.check_signal(core, context, &signal);
+        if setup {
+            checked = checked.and_then(|()| self.check_setup(core, context, &signal, found.as_ref()));
+        } else if found.is_none() {
+            checked = checked.and_then(|()| self.check_unknown(core, context, &signal, ends));
+        }
+        if let Err(why) = checked {
+            return self.refuse_signal(core, context, &signal, (found, sender), why);
+        }
+        let Some(mut leg) = found.or_else(|| self.begin(core, context, &signal, ends)) else {
+            return Verdict::Pass;
+        };
         leg.take(core, context, sender, &signal);
         if let Some(h225) = &signal.h225 {
             if let Some(address) = h225.h245_address {
                 self.listen(core, context, &mut leg, sender, address);
             }
             let forwards = !matches!(h225.facility, None | Some(FacilityReason::StartH245));
-            if let Some(address) =
-                h225.alternative_address.filter(|address| forwards && address.port() != H225_PORT)
-            {
-                self.ras.admit(core, context, context.destination, leg.guid, address);
+            if let Some(address) = h225.alternative_address.filter(|_| forwards) {
+                let told = context.destination;
+                self.admissions.open(core, context, told, None, (address, Medium::H225));
             }
         }
         self.keep(core, leg);
@@ -109,14 +140,18 @@ impl Tracker {
         if payload.is_empty() {
             return Verdict::Pass;
         }
-        let Ok(message) = h245::Message::parse(payload) else { return Verdict::Drop(Reason::AlgMalformed) };
-        let Some((mut leg, sender)) = self.find_control(core, context, &message) else {
+        let Ok(message) = h245::Message::parse(payload) else { return policy::undecodable(core, context) };
+        let policy = core.policy().h323(context.slot);
+        if policy.unknown == UnknownMessage::Drop && message == h245::Message::Other("unknown") {
+            core.tell(Event::new(context, EventKind::Refused, "", "an H.245 message of no known name"));
+            return Verdict::Drop(Reason::AlgRefused);
+        }
+        if let Some((mut leg, sender)) = self.find_control(context) {
+            leg.control_message(core, context, sender, &message);
+            self.keep(core, leg);
             return Verdict::Pass;
-        };
-        self.unlist(&leg);
-        leg.control_message(core, context, sender, &message);
-        self.keep(core, leg);
-        Verdict::Pass
+        }
+        self.unknown_control(core, context, &message)
     }
 
     /// `context`'s sender closed its TCP connection (H.225 or H.245) with FIN, or with RST if `reset`.
@@ -128,6 +163,7 @@ impl Tracker {
                 core.end_call(id, EndReason::ConnectionReset);
                 if let Some(leg) = self.legs.remove(&id) {
                     self.unlist(&leg);
+                    self.over(core, &leg, false);
                 }
             }
         }
@@ -142,32 +178,53 @@ impl Tracker {
     }
 
     /// Core ended this call by itself.
-    pub fn ended(&mut self, call: &Call) {
+    pub fn ended(&mut self, core: &mut Core, call: &Call, reason: EndReason) {
+        if call.protocol == Inspect::Ras {
+            self.admissions.ended(call);
+            self.registrations.ended(call);
+        }
         if let Some(leg) = self.legs.remove(&call.id) {
             self.unlist(&leg);
+            // A call that was only silent may go on.
+            self.over(core, &leg, reason != EndReason::Inactivity);
         }
     }
 
+    /// Time passes.
+    pub fn tick(&mut self, core: &mut Core, now: Time) {
+        self.requests.tick(now);
+        self.registrations.tick(core, now);
+        self.released.tick(now);
+        self.load.tick(now);
+    }
+
     /// Takes up calls of an earlier run, from their memos.
-    pub fn restore(&mut self, calls: &[&Call]) {
+    pub fn restore(&mut self, core: &mut Core, calls: &[Call], now: Time) {
         for call in calls {
             match call.protocol {
-                Inspect::H225 | Inspect::H245 => self.list(Leg::restore(call)),
-                Inspect::Ras => self.ras.restore(call),
+                Inspect::H225 | Inspect::H245 => {
+                    self.limit(core, call.id, call.slot, call.started);
+                    self.list(Leg::restore(call));
+                }
+                Inspect::Ras if self.registrations.resume(core, now, call) => {}
+                Inspect::Ras => self.admissions.restore(call),
                 _ => {}
             }
         }
     }
 
-    /// The leg a call signalling message belongs to, taken out of the table; a new one if it begins a call, or
-    /// tells something of a call whose beginning was not seen.
-    fn find(
-        &mut self,
-        core: &mut Core,
-        context: &Context,
-        signal: &Signal<'_>,
-        ends: [SocketAddr; 2],
-    ) -> Option<Leg> {
+    /// Registrations with gatekeepers, in no order.
+    pub fn registrations(&self) -> impl Iterator<Item = &Registration> {
+        self.registrations.iter()
+    }
+
+    /// What is known of a call beside its record.
+    pub fn details(&self, id: CallId) -> Option<Details> {
+        self.legs.get(&id).map(Details::of)
+    }
+
+    /// The leg a call signalling message belongs to, taken out of the tables.
+    fn find(&mut self, signal: &Signal<'_>, ends: [SocketAddr; 2]) -> Option<Leg> {
         let reference = signal.q931.call_reference;
         let guid = signal.guid();
         let setup = signal.q931.kind == MessageType::Setup;
@@ -180,52 +237,134 @@ impl Tracker {
             (!setup || same).then_some(id)
         };
         let found = by_guid.or_else(by_reference).copied();
-        if let Some(mut leg) = found.and_then(|id| self.legs.remove(&id)) {
-            if (leg.ends, leg.reference) != (ends, reference) {
-                self.unlist(&leg);
-                (leg.ends, leg.reference) = (ends, reference);
-            }
-            return Some(leg);
+        let mut leg = found.and_then(|id| self.legs.remove(&id))?;
+        self.unlist(&leg);
+        (leg.ends, leg.reference) = (ends, reference);
+        Some(leg)
+    }
+
+    /// A message of no call that is known, and no Setup: whether it may go on.
+    fn check_unknown(
+        &mut self,
+        core: &mut Core,
+        context: &Context,
+        signal: &Signal<'_>,
+        ends: [SocketAddr; 2],
+    ) -> Result<(), Why> {
+        let kind = signal.q931.kind;
+        let stray = matches!(kind, MessageType::Status | MessageType::StatusInquiry) && !signal.opens();
+        // Reference 0 stands for no call; by H.460.18 the callee speaks first.
+        if stray || signal.q931.call_reference == 0 && !signal.opens() || signal.traversal().any() {
+            return Ok(());
         }
-        if !setup && !signal.opens() {
+        let over = self.released.has(ends, signal.q931.call_reference, signal.guid());
+        let refuses = core.policy().h323(context.slot).state == StateCheck::Refuse;
+        if over && signal.opens() {
+            core.tally(Refusal::Released);
+        }
+        if refuses || signal.opens() {
+            return Self::check_state(core, context, &signal.subject(), Why::OutOfState(kind.name()));
+        }
+        Ok(())
+    }
+
+    /// Begins a call, if the message does so, or tells something of one whose beginning was not seen.
+    fn begin(
+        &mut self,
+        core: &mut Core,
+        context: &Context,
+        signal: &Signal<'_>,
+        ends: [SocketAddr; 2],
+    ) -> Option<Leg> {
+        let (reference, guid) = (signal.q931.call_reference, signal.guid());
+        if signal.q931.kind == MessageType::Setup {
+            self.released.begin(ends, reference, guid);
+        } else if !signal.opens() || self.released.has(ends, reference, guid) {
             return None;
         }
         let key = guid.map_or_else(|| format!("crv-{reference}"), |guid| guid.to_string());
         let from_caller = Context { source: ends[0], destination: ends[1], ..*context };
-        core.start_call(&from_caller, &key).map(|id| Leg::new(id, guid, reference, ends))
+        let id = core.start_call(&from_caller, &key)?;
+        self.limit(core, id, context.slot, context.now);
+        let passed_on = self.passes_on(ends[0], guid);
+        Some(Leg { slot: context.slot, passed_on, ..Leg::new(id, guid, reference, ends) })
+    }
+
+    /// No call lasts longer than the rules file says.
+    fn limit(&self, core: &mut Core, id: CallId, slot: u32, started: Time) {
+        if let Some(most) = core.policy().h323(slot).call_max {
+            core.ends_by(id, started + most);
+        }
+    }
+
+    /// A message of an H.245 connection that no call has announced.
+    fn unknown_control(&mut self, core: &mut Core, context: &Context, message: &h245::Message) -> Verdict {
+        let (source, destination) = (context.source, context.destination);
+        let opens = opens(message);
+        let over = self.released.had_control(Connection::new(source, destination));
+        if over && opens {
+            core.tally(Refusal::Released);
+        }
+        if core.policy().h323(context.slot).state == StateCheck::Refuse {
+            // Others of a call that is over harm nobody.
+            if over && !opens {
+                return Verdict::Pass;
+            }
+            let text = "H.245 of a call that was not set up";
+            core.tell(Event::new(context, EventKind::Refused, "", text));
+            return Verdict::Reset(Reason::AlgRefused);
+        }
+        if !opens {
+            return Verdict::Pass;
+        }
+        _ = Self::check_state(core, context, "", Why::OutOfState(message.name()));
+        if over {
+            return Verdict::Pass;
+        }
+        // A connection that a rule has admitted, of a call that was not seen: it is a call of its own.
+        let Some(id) = core.start_call(context, &format!("h245-{source}-{destination}")) else {
+            return Verdict::Pass;
+        };
+        core.set_state(context.now, id, State::Connected);
+        let mut leg = Leg { slot: context.slot, ..Leg::new(id, None, 0, [source, destination]) };
+        leg.control = Some([source, destination]);
+        leg.control_message(core, context, Party::Caller, message);
+        self.keep(core, leg);
+        Verdict::Pass
+    }
+
+    /// Ends a call, for a reason that lies outside its own signalling.
+    fn end(&mut self, core: &mut Core, id: CallId, reason: EndReason) {
+        core.end_call(id, reason);
+        if let Some(leg) = self.legs.remove(&id) {
+            self.unlist(&leg);
+            self.over(core, &leg, true);
+        }
+    }
+
+    /// A call that is in no table any more is over, for good if `released`: the way RAS has opened for it closes.
+    fn over(&mut self, core: &mut Core, leg: &Leg, released: bool) {
+        if released {
+            self.released.note(core.latest(), leg);
+        }
+        let place = (leg.ends[0].ip(), leg.ends[1]);
+        let last = !self.load.has_place(place);
+        self.admissions.used(core, place, leg.guid, last);
     }
 
     /// The leg an H.245 message belongs to, taken out of the table, and which party has sent it.
-    fn find_control(
-        &mut self,
-        core: &mut Core,
-        context: &Context,
-        message: &h245::Message,
-    ) -> Option<(Leg, Party)> {
+    fn find_control(&mut self, context: &Context) -> Option<(Leg, Party)> {
         let (source, destination) = (context.source, context.destination);
         let connection = Connection::new(source, destination);
         if let Some(leg) = self.controls.get(&connection).and_then(|id| self.legs.remove(id)) {
+            self.unlist(&leg);
             let by_caller = leg.control.is_some_and(|[caller, _]| caller == source);
             return Some((leg, if by_caller { Party::Caller } else { Party::Callee }));
         }
         let called = self.listener(destination, source).map(|(id, owner)| (id, owner.other()));
-        let calling = || self.listener(source, destination);
-        let (id, sender) = match called.or_else(calling) {
-            Some(found) => found,
-            // A connection that a rule has admitted, of a call that was not seen: it is a call of its own.
-            None if matches!(
-                message,
-                h245::Message::OpenLogicalChannel(_) | h245::Message::OpenLogicalChannelAck(_)
-            ) =>
-            {
-                let id = core.start_call(context, &format!("h245-{source}-{destination}"))?;
-                core.set_state(context.now, id, State::Connected);
-                self.list(Leg::new(id, None, 0, [source, destination]));
-                (id, Party::Caller)
-            }
-            None => return None,
-        };
+        let (id, sender) = called.or_else(|| self.listener(source, destination))?;
         let mut leg = self.legs.remove(&id)?;
+        self.unlist(&leg);
         leg.control = Some(match sender {
             Party::Caller => [source, destination],
             Party::Callee => [destination, source],
@@ -269,6 +408,7 @@ impl Tracker {
 
     /// Enters a leg into the table and its indexes.
     fn list(&mut self, leg: Leg) {
+        self.load.enter(&leg);
         let [caller, callee] = leg.ends;
         if let Some(guid) = leg.guid {
             self.by_guid.insert((guid, caller.ip(), callee.ip()), leg.id);
@@ -294,6 +434,7 @@ impl Tracker {
 
     /// Takes a leg that was taken out of the table out of its indexes too.
     fn unlist(&mut self, leg: &Leg) {
+        self.load.leave(leg);
         let [caller, callee] = leg.ends;
         let id = leg.id;
         if let Some(guid) = leg.guid {
@@ -346,20 +487,26 @@ impl<'a> Signal<'a> {
 
     /// Whether it tells something that opens a channel.
     fn opens(&self) -> bool {
-        let opens = |message: &h245::Message| {
-            matches!(message, h245::Message::OpenLogicalChannel(_) | h245::Message::OpenLogicalChannelAck(_))
-        };
         let listens = self.h225.as_ref().is_some_and(|h225| h225.h245_address.is_some());
         let answers = matches!(self.q931.kind, MessageType::Alerting | MessageType::Connect);
         answers || listens || !self.fast_start.is_empty() || self.tunnelled.iter().any(opens)
+    }
+
+    /// Whether no standard that is known here names it.
+    fn is_unknown(&self) -> bool {
+        let other = h245::Message::Other("unknown");
+        matches!(self.q931.kind, MessageType::Other(_))
+            || self.h225.as_ref().is_some_and(|h225| h225.body == Body::Unknown)
+            || self.tunnelled.contains(&other)
     }
 }
 
 impl Leg {
     /// Takes what a message says of the call itself, its fastStart and the messages tunnelled in it.
     fn take(&mut self, core: &mut Core, context: &Context, sender: Party, signal: &Signal<'_>) {
+        let tells = core.policy().h323(context.slot).tunnelling == Tunnelling::Log;
+        self.introduce(core, context, signal, tells);
         match signal.q931.kind {
-            MessageType::Setup => self.name_parties(core, signal),
             MessageType::Alerting | MessageType::Progress => {
                 core.set_state(context.now, self.id, State::Ringing)
             }
@@ -385,21 +532,11 @@ impl Leg {
             self.control_message(core, context, sender, message);
         }
     }
+}
 
-    /// The parties of a Setup: an alias, or else the number.
-    fn name_parties(&self, core: &mut Core, signal: &Signal<'_>) {
-        let (source, destination) = signal.h225.as_ref().map_or((None, None), |m| (m.source, m.destination));
-        let name = |alias: Option<h225::Alias<'_>>, number: Option<&[u8]>| {
-            let mut name =
-                alias.map(|alias| alias.to_string()).filter(|alias| !alias.is_empty()).unwrap_or_else(|| {
-                    number.map(|number| String::from_utf8_lossy(number).into_owned()).unwrap_or_default()
-                });
-            name.truncate(name.floor_char_boundary(128));
-            name
-        };
-        let parties = [name(source, signal.q931.calling), name(destination, signal.q931.called)];
-        core.change_call(self.id, |call| call.parties = parties);
-    }
+/// Whether an H.245 message opens a channel.
+fn opens(message: &h245::Message) -> bool {
+    matches!(message, h245::Message::OpenLogicalChannel(_) | h245::Message::OpenLogicalChannelAck(_))
 }
 
 fn remove_if<K: Eq + std::hash::Hash>(map: &mut HashMap<K, CallId>, key: &K, id: CallId) {

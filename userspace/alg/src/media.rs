@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
-use callgate_rules::{MgcpPolicy, SccpPolicy, Settings, TftpPolicy};
+use callgate_rules::{H323Policy, MgcpPolicy, SccpPolicy, Settings, TftpPolicy};
 use serde::{Deserialize, Serialize};
 
 /// What the rules file says, for the engine.
@@ -15,6 +15,8 @@ pub struct Policy {
     pub ports: RangeInclusive<u16>,
     /// By counter slot of the rule that admitted the signalling; a slot that is absent has the default rule.
     pub rules: HashMap<u32, RulePolicy>,
+    /// What H.323 may do where the rule itself does not say.
+    pub h323: H323Policy,
     /// What SCCP may do.
     pub sccp: SccpPolicy,
     /// What MGCP may do.
@@ -23,12 +25,25 @@ pub struct Policy {
     pub tftp: TftpPolicy,
 }
 
+impl Policy {
+    /// What H.323 may do that the rule of this counter slot has admitted.
+    pub fn h323(&self, slot: u32) -> &H323Policy {
+        self.rules.get(&slot).and_then(|rule| rule.h323.as_deref()).unwrap_or(&self.h323)
+    }
+
+    /// The rules that share limits of H.323: those without a policy of their own are one.
+    pub fn h323_scope(&self, slot: u32) -> Option<u32> {
+        self.rules.get(&slot).is_some_and(|rule| rule.h323.is_some()).then_some(slot)
+    }
+}
+
 impl Default for Policy {
     /// As a rules file that says nothing.
     fn default() -> Self {
         Self {
             ports: Settings::default().media_ports,
             rules: HashMap::new(),
+            h323: H323Policy::default(),
             sccp: SccpPolicy::default(),
             mgcp: MgcpPolicy::default(),
             tftp: TftpPolicy::default(),
@@ -36,11 +51,19 @@ impl Default for Policy {
     }
 }
 
-/// What one rule says about media.
+/// What one rule says.
 #[derive(Clone, Debug, Default)]
 pub struct RulePolicy {
     /// The rule's `media` key.
     pub media: Authority,
+    /// What H.323 may do under it; `None`: what [`Policy::h323`] says.
+    pub h323: Option<Arc<H323Policy>>,
+}
+
+impl From<Authority> for RulePolicy {
+    fn from(media: Authority) -> Self {
+        Self { media, h323: None }
+    }
 }
 
 /// Whose addresses a party may announce besides its own.
@@ -79,11 +102,15 @@ pub enum Refusal {
     TooManyStreams,
     /// More pinholes or calls than the table holds.
     TableFull,
+    /// A kind of media that the rules file does not permit.
+    MediaType,
+    /// Its call is over.
+    Released,
 }
 
 impl Refusal {
     /// Every refusal.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::PrivilegedPort,
         Self::PortRange,
         Self::NotUnicast,
@@ -91,6 +118,8 @@ impl Refusal {
         Self::HostName,
         Self::TooManyStreams,
         Self::TableFull,
+        Self::MediaType,
+        Self::Released,
     ];
 
     /// The name shown to people and programs.
@@ -103,6 +132,8 @@ impl Refusal {
             Self::HostName => "host-name",
             Self::TooManyStreams => "too-many-streams",
             Self::TableFull => "table-full",
+            Self::MediaType => "media-type",
+            Self::Released => "released",
         }
     }
 }

@@ -94,8 +94,11 @@ pub fn claims(
         let end = &stream.ends[party as usize];
         let peer = &stream.ends[party.other() as usize];
         // A party that only sends announces its RTCP address alone.
-        let media_sender = peer.media.or(peer.control).map_or(peer.signalling, |address| address.ip());
-        let control_sender = peer.control.map_or(media_sender, |address| address.ip());
+        // A group receives and does not send.
+        let host =
+            |address: Option<SocketAddr>| address.map(|address| address.ip()).filter(|ip| !ip.is_multicast());
+        let media_sender = host(peer.media).or(host(peer.control)).unwrap_or(peer.signalling);
+        let control_sender = host(peer.control).unwrap_or(media_sender);
         let any_port = |ip: IpAddr| Sender { ip, port: None };
         let told = |from: SocketAddr| Sender { ip: from.ip(), port: Some(from.port()) };
         let claim = move |role, to, kind, sender| {
@@ -182,6 +185,13 @@ impl PinholeTable {
                 pinhole.tell(actions);
                 if pinhole.spec.senders.contains(&sender) { Ok(()) } else { Err(Refusal::TooManyStreams) }
             }
+        }
+    }
+
+    /// Tells a pinhole as it is: its silence begins anew.
+    pub fn retell(&self, to: SocketAddr, transport: Transport, actions: &mut Vec<Action>) {
+        if let Some(pinhole) = self.entries.get(&(to, transport)) {
+            actions.push(Action::Update(pinhole.spec.clone()));
         }
     }
 

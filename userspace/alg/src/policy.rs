@@ -23,11 +23,13 @@ pub fn media(rules: &RuleSet, compiled: &Compiled) -> Policy {
             MediaAuthority::Group(prefixes) => Authority::Group(Arc::new(prefixes.clone())),
             MediaAuthority::Any => Authority::Any,
         },
+        h323: rule.h323.clone(),
     });
-    let InspectPolicies { sccp, mgcp, tftp } = rules.inspect().clone();
+    let InspectPolicies { h323, sccp, mgcp, tftp } = rules.inspect().clone();
     Policy {
         ports: rules.settings().media_ports.clone(),
         rules: compiled.slots.iter().copied().zip(policies).collect(),
+        h323,
         sccp,
         mgcp,
         tftp,

@@ -8,7 +8,8 @@
 //! - A segment beyond a gap goes on, the far end cannot read past the gap either, and is remembered.
 //! - Memory is bounded per direction and in total; what finds no room is dropped, and the sender tries again
 //!   when there is some.
-//! - After a refused message nothing of that direction goes on.
+//! - After a refused message nothing of that direction goes on; after one that was refused in the protocol's own
+//!   words, nothing of the other one either, as both ends have been told that the connection is over.
 //!
 //! A connection whose handshake was not seen is picked up at the first segment that begins like a message.
 //! What comes before that passes in the first minute (the daemon was restarted, its connections were not) and
@@ -28,7 +29,7 @@ use callgate_protocols::sip;
 use callgate_protocols::tpkt;
 use callgate_shared::Reason;
 
-use crate::action::{Time, Verdict};
+use crate::action::{Denial, Time, Verdict};
 
 /// Pieces of one direction between which bytes are missing.
 const MAX_PIECES: usize = 32;
@@ -162,7 +163,7 @@ pub enum Closing {
 }
 
 /// What became of a segment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outcome {
     /// What is to be done with it.
     pub verdict: Verdict,
@@ -194,6 +195,8 @@ struct Connection {
     over: bool,
     /// One end has reset it.
     reset: bool,
+    /// Both ends were told that it is over, for this reason.
+    refused: Option<Reason>,
 }
 
 /// One direction of a connection. Offsets count from `base`.
@@ -212,8 +215,8 @@ struct Direction {
     acknowledged: bool,
     /// A SYN of this sequence number would begin the connection anew, if the other end agrees.
     reopening: Option<u32>,
-    /// What was said of a message that was refused.
-    refused: Option<Verdict>,
+    /// What was said of a message that was refused, and what its segment acknowledged.
+    refused: Option<(Verdict, u32)>,
     closed: bool,
 }
 
@@ -293,6 +296,7 @@ impl Streams {
             server: None,
             over: false,
             reset: false,
+            refused: None,
         });
         connection.last = now;
         if segment.has(flag::SYN) {
@@ -305,18 +309,36 @@ impl Streams {
             connection.reset |= believed;
             return Outcome { closing: believed.then_some(Closing::Reset), ..pass };
         }
+        if let Some(reason) = connection.refused
+            && (payload.is_empty() || connection.directions[side].refused.is_none())
+        {
+            // Whoever says more, or closes in turn, is told once more; an acknowledgement would be answered by a
+            // reset from the far end, which could overtake the refusal.
+            return match payload {
+                [] if !segment.has(flag::FIN) => drop(reason),
+                _ => Outcome { verdict: Verdict::Reset(reason), closing: None },
+            };
+        }
         if segment.has(flag::ACK) {
             self.kept -= connection.directions[1 - side].acknowledge(segment.acknowledgement);
         }
         let room = self.bounds.total - self.kept.min(self.bounds.total);
+        let answer = connection.directions[1 - side].next();
         let direction = &mut connection.directions[side];
         let before = direction.bytes.len();
         let verdict = match payload {
             [] => Verdict::Pass,
             _ => {
                 let limits = Limits { bound: self.bounds.direction, room, lenient };
-                direction.take(framing, segment.sequence, payload, limits, read)
+                direction.take(framing, segment, payload, limits, read)
             }
+        };
+        let verdict = match verdict {
+            Verdict::Refuse(denial) => {
+                connection.refused = Some(denial.reason);
+                Denial { sequence: answer.filter(|next| *next != segment.acknowledgement), ..*denial }.into()
+            }
+            other => other,
         };
         self.kept = self.kept + direction.bytes.len() - before;
         let end = segment.sequence.wrapping_add(payload.len() as u32);
@@ -325,7 +347,7 @@ impl Streams {
             direction.closed = true;
             connection.over = connection.directions.iter().all(|direction| direction.closed);
         }
-        let closing = if closes && verdict == Verdict::Pass { Some(Closing::Fin) } else { None };
+        let closing = (closes && verdict == Verdict::Pass).then_some(Closing::Fin);
         Outcome { verdict, closing }
     }
 
@@ -394,7 +416,7 @@ impl Connection {
         self.directions[side] = Direction::beginning(first);
         self.directions[1 - side] =
             Direction { acknowledged: true, ..Direction::beginning(segment.acknowledgement) };
-        (self.over, self.reset) = (false, false);
+        (self.over, self.reset, self.refused) = (false, false, None);
         self.server = Some(side);
         gone
     }
@@ -410,9 +432,14 @@ impl Direction {
         self.pieces.first().filter(|piece| piece.start == 0).map_or(0, |piece| piece.end)
     }
 
+    /// The sequence number of the next byte.
+    fn next(&self) -> Option<u32> {
+        (self.start != Start::Unknown).then(|| self.base.wrapping_add(self.whole() as u32))
+    }
+
     /// Whether this is the sequence number of the next byte.
     fn expects(&self, sequence: u32) -> bool {
-        self.start != Start::Unknown && sequence == self.base.wrapping_add(self.whole() as u32)
+        self.next() == Some(sequence)
     }
 
     /// The far end has everything before `number`; gives the number of bytes let go.
@@ -433,8 +460,12 @@ impl Direction {
     /// Starts again at the next message that is recognised; gives the number of bytes let go.
     fn lose_track(&mut self) -> usize {
         let gone = self.bytes.len();
-        *self =
-            Self { closed: self.closed, refused: self.refused, reopening: self.reopening, ..Self::default() };
+        *self = Self {
+            closed: self.closed,
+            refused: self.refused.take(),
+            reopening: self.reopening,
+            ..Self::default()
+        };
         gone
     }
 
@@ -460,14 +491,19 @@ impl Direction {
     fn take(
         &mut self,
         framing: Framing,
-        sequence: u32,
+        Segment { sequence, acknowledgement, .. }: Segment,
         payload: &[u8],
         limits: Limits,
         mut read: impl FnMut(&[u8]) -> Verdict,
     ) -> Verdict {
         let unreadable = if limits.lenient { Verdict::Pass } else { Verdict::Drop(Reason::AlgMalformed) };
-        if let Some(verdict) = self.refused {
-            return verdict;
+        match &self.refused {
+            // The sender has read the refusal and goes on all the same.
+            Some((Verdict::Refuse(denial), told)) if *told != acknowledgement => {
+                return Verdict::Reset(denial.reason);
+            }
+            Some((verdict, _)) => return verdict.clone(),
+            None => {}
         }
         if self.start == Start::Unknown {
             if !framing.begins(payload) {
@@ -501,6 +537,7 @@ impl Direction {
         if offset > self.whole() && !trusted {
             return Verdict::Drop(Reason::AlgRefused);
         }
+        let end = offset + payload.len();
         if let Err(reason) = self.insert(offset, payload, limits) {
             return Verdict::Drop(reason);
         }
@@ -510,12 +547,19 @@ impl Direction {
                 Frame::Incomplete => return Verdict::Pass,
                 Frame::Skip(length) => self.read += length,
                 Frame::Message(length, message) => {
-                    let verdict = read(&self.bytes[self.read..][message]);
-                    if verdict != Verdict::Pass {
-                        self.refused = Some(verdict);
-                        return verdict;
-                    }
-                    self.read += length;
+                    let verdict = match read(&self.bytes[self.read..][message]) {
+                        Verdict::Pass => {
+                            self.read += length;
+                            continue;
+                        }
+                        // The far end has a part of the message: whatever it is told would be read as the rest.
+                        Verdict::Refuse(denial) if self.read < offset || self.read + length > end => {
+                            Denial { notify: None, ..*denial }.into()
+                        }
+                        other => other,
+                    };
+                    self.refused = Some((verdict.clone(), acknowledgement));
+                    return verdict;
                 }
                 Frame::Malformed if self.start == Start::Midstream => {
                     // What looked like a message was none.
@@ -525,7 +569,7 @@ impl Direction {
                 Frame::Malformed => {
                     // Nothing after it can be read: the connection is over, and both ends should know.
                     let verdict = Verdict::Reset(Reason::AlgMalformed);
-                    self.refused = Some(verdict);
+                    self.refused = Some((verdict.clone(), acknowledgement));
                     return verdict;
                 }
             }

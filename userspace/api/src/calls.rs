@@ -8,6 +8,8 @@ use callgate_alg::action::{Sender, Time, Transport};
 use callgate_alg::call::{Call, Medium, Party, State, Stream, StreamKey};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
+use crate::h323::H323Call;
+
 /// A call.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CallRow {
@@ -31,6 +33,9 @@ pub struct CallRow {
     pub rule: Option<String>,
     /// Its media streams.
     pub streams: Vec<StreamRow>,
+    /// What else is known of an H.323 call.
+    #[serde(default)]
+    pub h323: Option<H323Call>,
 }
 
 /// A party of a call.
@@ -121,6 +126,7 @@ impl CallRow {
             connected_s: call.connected.map(|answered| now.since(answered).as_secs()),
             rule: rule.map(str::to_owned),
             streams: call.streams.iter().map(|(key, stream)| StreamRow::new(key, stream)).collect(),
+            h323: None,
         }
     }
 }

@@ -1,8 +1,9 @@
-//! What operators want to know of phones, gateways and file transfers, as it happened.
+//! What operators want to know of phones, gateways, file transfers and refused packets, as it happened.
 
 use std::net::SocketAddr;
 
 use callgate_alg::event::{Event, EventKind};
+use callgate_shared::policy::Inspect;
 use serde::{Deserialize, Serialize};
 
 /// An event.
@@ -14,7 +15,7 @@ pub struct EventRow {
     pub at_unix: u64,
     /// What it is: `registered`, `refused` …
     pub kind: EventKind,
-    /// By which protocol: `sccp`, `mgcp` …
+    /// By which protocol: `sccp`, `mgcp` …; of a dropped packet `tcp`, `udp` …; empty where there is none.
     pub protocol: String,
     /// Whose doing it was.
     pub source: SocketAddr,
@@ -22,13 +23,42 @@ pub struct EventRow {
     pub subject: String,
     /// More, for people; may be empty.
     pub text: String,
+    /// The packet, where the event is about one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub packet: Option<PacketRow>,
+}
+
+/// A packet that was dropped.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PacketRow {
+    /// The interface it came in by; empty where it is gone.
+    pub interface: String,
+    /// Zone it came from.
+    pub zone: String,
+    /// Why it was dropped (`callgate_shared::Reason`).
+    pub reason: String,
+    /// The rule that decided, if one did.
+    pub rule: Option<String>,
+    /// Where it came from; of what has no ports the port is 0.
+    pub from: SocketAddr,
+    /// Where it was to go.
+    pub to: SocketAddr,
+    /// `tcp`, `udp`, `icmp`, `icmpv6`, or the IP protocol's number.
+    pub protocol: String,
+    /// Type of an ICMP or ICMPv6 message.
+    pub icmp_type: Option<u8>,
+    /// Length of the IP packet in bytes.
+    pub length: u32,
+    /// Its first bytes in hexadecimal, from its IP header on; from its Ethernet header on where it has none.
+    pub start: String,
 }
 
 impl EventRow {
     /// The row of an event that happened at `at_unix`.
     pub fn new(number: u64, at_unix: u64, event: Event) -> Self {
         let Event { kind, protocol, source, subject, text, .. } = event;
-        Self { number, at_unix, kind, protocol: protocol.name().to_owned(), source, subject, text }
+        let protocol = if protocol == Inspect::None { "" } else { protocol.name() };
+        Self { number, at_unix, kind, protocol: protocol.to_owned(), source, subject, text, packet: None }
     }
 }
 

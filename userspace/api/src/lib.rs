@@ -12,9 +12,16 @@
 //! | `GET /v1/counters`  |                   | [`Page`] of [`CounterRow`]   |
 //! | `GET /v1/phones`    |                   | [`Page`] of [`PhoneRow`]     |
 //! | `GET /v1/events`    |                   | [`EventPage`]                |
+//! | `GET /v1/h323/registrations` |          | [`Page`] of [`RegistrationRow`] |
+//! | `GET /v1/blocks`    |                   | [`Page`] of [`BlockRow`]     |
+//! | `POST /v1/block`    | [`BlockRequest`]  | [`BlockRow`]                 |
+//! | `POST /v1/unblock`  | [`UnblockRequest`] | [`BlockRow`], as it was     |
+//! | `POST /v1/flows/kill` |                 | [`Killed`]                   |
 //! | `POST /v1/reload`   | [`ReloadRequest`] | [`ReloadReply`]              |
+//! | `POST /v1/explain`  | [`ExplainRequest`] | [`Explanation`]             |
 //!
-//! Pages of calls, pinholes, flows and phones take `?limit=N`; events take `limit=N`, `after=NUMBER` and `kind=NAME` (which
+//! Pages of calls, pinholes, flows, phones, registrations and blocks take `?limit=N`; flows, listed or killed, are
+//! chosen by what [`FlowFilter::to_query`] writes; events take `limit=N`, `after=NUMBER` and `kind=NAME` (which
 //! may be repeated). Whatever goes wrong is an [`ErrorReply`] under a status
 //! of 400 or above. Durations are whole seconds (`_s`), moments are Unix time in seconds (`_unix`), counters
 //! never go back while the pinned maps live.
@@ -22,27 +29,41 @@
 //! - [`status`]: the daemon as a whole
 //! - [`calls`]: calls, their streams and pinholes
 //! - [`traffic`]: flows, rules and counters
+//! - [`filter`]: which flows are wanted
+//! - [`blocks`]: blocked addresses
 //! - [`phones`]: phones that register
+//! - [`h323`]: registrations with gatekeepers, and details of H.323 calls
 //! - [`events`]: what happened to phones, gateways and files
+//! - [`explain`]: what would become of a packet, and why
 //! - [`change`]: requests that change something, and errors
 
 #![forbid(unsafe_code)]
 
+pub mod blocks;
 pub mod calls;
 pub mod change;
 pub mod events;
+pub mod explain;
+pub mod filter;
+pub mod h323;
 pub mod phones;
 pub mod status;
 pub mod traffic;
 
 use serde::{Deserialize, Serialize};
 
+pub use blocks::{BlockCause, BlockRequest, BlockRow, DEFAULT_BLOCK_S, MAX_BLOCK_S, UnblockRequest};
 pub use calls::{CallEnd, CallRow, Peer, PinholeRow, StreamRow};
 pub use change::{ErrorReply, ReloadReply, ReloadRequest};
-pub use events::{EventPage, EventRow};
+pub use events::{EventPage, EventRow, PacketRow};
+pub use explain::{ExplainRequest, ExplainedRule, ExplainedStep, Explanation};
+pub use filter::{BadFilter, FlowFilter};
+pub use h323::{H323Call, RegistrationRow};
 pub use phones::PhoneRow;
 pub use status::{Alg, Interface, Mode, ReloadError, RulesFile, Status, Totals, XdpMode};
-pub use traffic::{BuiltinRow, CounterRow, DefaultRow, FlowRow, FlowState, RuleRow, Rules};
+pub use traffic::{
+    BuiltinRow, CounterRow, DefaultRow, FlowRow, FlowState, Killed, RuleRow, Rules, TableSizes, ZoneRow,
+};
 
 /// Where the daemon listens unless told otherwise.
 pub const SOCKET: &str = "/run/callgate/control.sock";

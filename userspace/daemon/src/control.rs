@@ -12,6 +12,7 @@
 use std::convert::Infallible;
 use std::fs;
 use std::io;
+use std::net::IpAddr;
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -19,8 +20,9 @@ use std::time::Duration;
 
 use callgate_alg::event::EventKind;
 use callgate_api::{
-    CallRow, CounterRow, DEFAULT_LIMIT, ErrorReply, EventPage, FlowRow, MAX_LIMIT, Page, PhoneRow,
-    PinholeRow, ReloadReply, ReloadRequest, Rules, Status,
+    BadFilter, BlockRequest, BlockRow, CallRow, CounterRow, DEFAULT_BLOCK_S, DEFAULT_LIMIT, ErrorReply,
+    EventPage, ExplainRequest, Explanation, FlowFilter, FlowRow, Killed, MAX_LIMIT, Page, PhoneRow,
+    PinholeRow, RegistrationRow, ReloadReply, ReloadRequest, Rules, Status, UnblockRequest,
 };
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::{Bytes, Incoming};
@@ -30,6 +32,7 @@ use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::timeout;
@@ -68,12 +71,42 @@ pub enum Command {
         /// The answer.
         reply: Reply<Page<PinholeRow>>,
     },
-    /// The first `limit` flows.
+    /// The first `limit` flows that are wanted.
     Flows {
+        /// Which of them.
+        filter: FlowFilter,
         /// Most rows wanted.
         limit: usize,
         /// The answer.
         reply: Reply<Page<FlowRow>>,
+    },
+    /// Forget the flows that are wanted.
+    KillFlows {
+        /// Which of them.
+        filter: FlowFilter,
+        /// The answer.
+        reply: Reply<Killed>,
+    },
+    /// The first `limit` blocked addresses.
+    Blocks {
+        /// Most rows wanted.
+        limit: usize,
+        /// The answer.
+        reply: Reply<Page<BlockRow>>,
+    },
+    /// Block an address.
+    Block {
+        /// Which, and for how long.
+        request: BlockRequest,
+        /// The answer.
+        reply: Reply<BlockRow>,
+    },
+    /// Let an address by again.
+    Unblock {
+        /// Which.
+        address: IpAddr,
+        /// The answer: the block as it was.
+        reply: Reply<BlockRow>,
     },
     /// The rules and what they have done.
     Rules(Reply<Rules>),
@@ -86,12 +119,26 @@ pub enum Command {
         /// The answer.
         reply: Reply<Page<PhoneRow>>,
     },
+    /// The first `limit` registrations with H.323 gatekeepers.
+    Registrations {
+        /// Most rows wanted.
+        limit: usize,
+        /// The answer.
+        reply: Reply<Page<RegistrationRow>>,
+    },
     /// What happened.
     Events {
         /// Which of it is wanted.
         query: EventQuery,
         /// The answer.
         reply: Reply<EventPage>,
+    },
+    /// What would become of a packet.
+    Explain {
+        /// The packet, and where it would come from.
+        request: ExplainRequest,
+        /// The answer.
+        reply: Reply<Explanation>,
     },
     /// Read the rules again.
     Reload {
@@ -246,6 +293,32 @@ impl Peer {
         let uid = credentials.uid();
         Ok(Self { uid, pid: credentials.pid(), may_change: may_change(uid, own_uid) })
     }
+
+    /// Refuses one who may not change anything.
+    fn must_be_entitled(&self, change: &str) -> Result<(), Failure> {
+        let Self { uid, pid, may_change } = *self;
+        if may_change {
+            return Ok(());
+        }
+        warn!(target: "audit", change, uid, pid, outcome = "refused: neither root nor the daemon's user");
+        Err(Failure::new(
+            StatusCode::FORBIDDEN,
+            format!("user {uid} may look but not change"),
+            "run the command as root",
+        ))
+    }
+
+    /// Writes down who has changed what.
+    fn audit(&self, change: &str, what: &str, answer: &Answer) {
+        let Self { uid, pid, .. } = *self;
+        match answer {
+            Ok(_) => info!(target: "audit", change, what, uid, pid, outcome = "done"),
+            Err(failure) => {
+                let outcome = failure.reply.error.as_str();
+                warn!(target: "audit", change, what, uid, pid, outcome, "failed");
+            }
+        }
+    }
 }
 
 fn may_change(uid: u32, own_uid: u32) -> bool {
@@ -291,12 +364,19 @@ async fn answer(request: Request<Incoming>, peer: Peer, commands: &mpsc::Sender<
     let (parts, body) = request.into_parts();
     let path = parts.uri.path();
     let method = match path {
-        "/v1/status" | "/v1/calls" | "/v1/pinholes" | "/v1/flows" | "/v1/rules" | "/v1/counters"
-        | "/v1/phones" | "/v1/events" => Method::GET,
-        "/v1/reload" => Method::POST,
+        "/v1/status"
+        | "/v1/calls"
+        | "/v1/pinholes"
+        | "/v1/flows"
+        | "/v1/rules"
+        | "/v1/counters"
+        | "/v1/phones"
+        | "/v1/h323/registrations"
+        | "/v1/events"
+        | "/v1/blocks" => Method::GET,
+        "/v1/explain" | "/v1/reload" | "/v1/block" | "/v1/unblock" | "/v1/flows/kill" => Method::POST,
         _ => {
-            let hint =
-                "there are /v1/status, calls, pinholes, flows, rules, counters, phones, events and reload";
+            let hint = "there are /v1/status, calls, pinholes, flows, rules, counters, phones, h323/registrations, events, blocks, block, unblock, flows/kill, explain and reload";
             return Err(Failure::new(StatusCode::NOT_FOUND, format!("nothing at {path}"), hint));
         }
     };
@@ -321,68 +401,111 @@ async fn answer(request: Request<Incoming>, peer: Peer, commands: &mpsc::Sender<
             ask(commands, |reply| Command::Pinholes { limit, reply }).await
         }
         "/v1/flows" => {
-            let limit = limit()?;
-            ask(commands, |reply| Command::Flows { limit, reply }).await
+            let (filter, limit) = flow_query(parts.uri.query())?;
+            ask(commands, |reply| Command::Flows { filter, limit, reply }).await
         }
+        "/v1/flows/kill" => kill(parts.uri.query(), peer, commands).await,
+        "/v1/blocks" => {
+            let limit = limit()?;
+            ask(commands, |reply| Command::Blocks { limit, reply }).await
+        }
+        "/v1/block" => block(body, peer, commands).await,
+        "/v1/unblock" => unblock(body, peer, commands).await,
         "/v1/rules" => ask(commands, Command::Rules).await,
         "/v1/counters" => ask(commands, Command::Counters).await,
         "/v1/phones" => {
             let limit = limit()?;
             ask(commands, |reply| Command::Phones { limit, reply }).await
         }
+        "/v1/h323/registrations" => {
+            let limit = limit()?;
+            ask(commands, |reply| Command::Registrations { limit, reply }).await
+        }
         "/v1/events" => {
             let query = event_query(parts.uri.query())?;
             ask(commands, |reply| Command::Events { query, reply }).await
+        }
+        "/v1/explain" => {
+            let request =
+                read(body, "send {\"from\": \"zone or interface\", \"frame\": \"hexadecimal\"}").await?;
+            let request = request.unwrap_or_default();
+            ask(commands, |reply| Command::Explain { request, reply }).await
         }
         _ => reload(body, peer, commands).await,
     }
 }
 
 async fn reload(body: Incoming, peer: Peer, commands: &mpsc::Sender<Command>) -> Answer {
-    let Peer { uid, pid, may_change } = peer;
-    if !may_change {
-        warn!(target: "audit", change = "reload", uid, pid, outcome = "refused: neither root nor the daemon's user");
-        return Err(Failure::new(
-            StatusCode::FORBIDDEN,
-            format!("user {uid} may look but not change"),
-            "run the command as root",
-        ));
-    }
+    peer.must_be_entitled("reload")?;
     let ReloadRequest { file } = reload_request(body).await?;
     let named = file.as_deref().map_or_else(|| "(in force)".to_owned(), |file| file.display().to_string());
     let answer = ask(commands, |reply| Command::Reload { file, reply }).await;
-    match &answer {
-        Ok(_) => info!(target: "audit", change = "reload", file = named, uid, pid, outcome = "done"),
-        Err(failure) => {
-            let outcome = failure.reply.error.as_str();
-            warn!(target: "audit", change = "reload", file = named, uid, pid, outcome, "failed");
-        }
+    peer.audit("reload", &named, &answer);
+    answer
+}
+
+async fn block(body: Incoming, peer: Peer, commands: &mpsc::Sender<Command>) -> Answer {
+    const HINT: &str = "send {\"address\": \"192.0.2.1\", \"seconds\": 3600}";
+    peer.must_be_entitled("block")?;
+    let request: BlockRequest =
+        read(body, HINT).await?.ok_or_else(|| unreadable_body("it is empty", HINT))?;
+    let seconds = request.seconds.unwrap_or(DEFAULT_BLOCK_S);
+    let what = format!("{} for {seconds} s", request.address);
+    let answer = ask(commands, |reply| Command::Block { request, reply }).await;
+    peer.audit("block", &what, &answer);
+    answer
+}
+
+async fn unblock(body: Incoming, peer: Peer, commands: &mpsc::Sender<Command>) -> Answer {
+    const HINT: &str = "send {\"address\": \"192.0.2.1\"}";
+    peer.must_be_entitled("unblock")?;
+    let request: Option<UnblockRequest> = read(body, HINT).await?;
+    let UnblockRequest { address } = request.ok_or_else(|| unreadable_body("it is empty", HINT))?;
+    let answer = ask(commands, |reply| Command::Unblock { address, reply }).await;
+    peer.audit("unblock", &address.to_string(), &answer);
+    answer
+}
+
+async fn kill(query: Option<&str>, peer: Peer, commands: &mpsc::Sender<Command>) -> Answer {
+    peer.must_be_entitled("kill flows")?;
+    let mut filter = FlowFilter::default();
+    pairs(query).try_for_each(|pair| filter.take(pair)).map_err(|error| bad_filter(&error))?;
+    if filter.is_empty() {
+        let error = "every flow would be killed";
+        return Err(Failure::new(StatusCode::BAD_REQUEST, error, "say which: by from, to, port …"));
     }
+    let what = filter.to_query();
+    let answer = ask(commands, |reply| Command::KillFlows { filter, reply }).await;
+    peer.audit("kill flows", &what, &answer);
     answer
 }
 
 async fn reload_request(body: Incoming) -> Result<ReloadRequest, Failure> {
-    let malformed = |error: String| {
-        Failure::new(
-            StatusCode::BAD_REQUEST,
-            format!("the request cannot be read: {error}"),
-            "send nothing, or {\"file\": \"/absolute/path\"}",
-        )
-    };
+    const HINT: &str = "send nothing, or {\"file\": \"/absolute/path\"}";
+    let request: ReloadRequest = read(body, HINT).await?.unwrap_or_default();
+    match &request.file {
+        Some(file) if !file.is_absolute() => {
+            Err(unreadable_body(format!("{} is not absolute", file.display()), HINT))
+        }
+        _ => Ok(request),
+    }
+}
+
+/// A request's body; `None` where it has none.
+async fn read<T: DeserializeOwned>(body: Incoming, hint: &str) -> Result<Option<T>, Failure> {
     let bytes = Limited::new(body, BODY_BYTES)
         .collect()
         .await
-        .map_err(|error| malformed(error.to_string()))?
+        .map_err(|error| unreadable_body(error.to_string(), hint))?
         .to_bytes();
     if bytes.is_empty() {
-        return Ok(ReloadRequest::default());
+        return Ok(None);
     }
-    let request: ReloadRequest =
-        serde_json::from_slice(&bytes).map_err(|error| malformed(error.to_string()))?;
-    match &request.file {
-        Some(file) if !file.is_absolute() => Err(malformed(format!("{} is not absolute", file.display()))),
-        _ => Ok(request),
-    }
+    serde_json::from_slice(&bytes).map(Some).map_err(|error| unreadable_body(error.to_string(), hint))
+}
+
+fn unreadable_body(error: impl std::fmt::Display, hint: &str) -> Failure {
+    Failure::new(StatusCode::BAD_REQUEST, format!("the request cannot be read: {error}"), hint)
 }
 
 /// Sends a command and turns the main loop's answer into a response.
@@ -437,6 +560,24 @@ fn limit(query: Option<&str>) -> Result<usize, Failure> {
         limit = number.ok_or_else(|| unreadable(pair, "use ?limit=NUMBER"))?;
     }
     Ok(limit.min(MAX_LIMIT))
+}
+
+/// Which flows are wanted, and `limit=N` of them at most.
+fn flow_query(query: Option<&str>) -> Result<(FlowFilter, usize), Failure> {
+    let mut filter = FlowFilter::default();
+    let mut wanted = DEFAULT_LIMIT;
+    for pair in pairs(query) {
+        if pair.starts_with("limit=") {
+            wanted = limit(Some(pair))?;
+        } else {
+            filter.take(pair).map_err(|error| bad_filter(&error))?;
+        }
+    }
+    Ok((filter, wanted))
+}
+
+fn bad_filter(error: &BadFilter) -> Failure {
+    Failure::new(StatusCode::BAD_REQUEST, error.to_string(), error.hint)
 }
 
 /// `after=NUMBER`, `limit=N` and any number of `kind=NAME` of a query.
@@ -504,7 +645,7 @@ fn failed(step: &'static str, path: &Path) -> impl FnOnce(io::Error) -> BindErro
 mod tests {
     use std::os::unix::fs::PermissionsExt;
 
-    use callgate_api::{CounterRow, Page, ReloadReply};
+    use callgate_api::{BlockCause, CounterRow, Page, ReloadReply};
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::UnixStream;
 
@@ -526,6 +667,28 @@ mod tests {
                 }
                 Command::Calls { limit, reply } => {
                     reply.send(Ok(Page { rows: vec![], total: limit as u64 })).expect("the server waits");
+                }
+                Command::Flows { filter, limit, reply } => {
+                    let total = filter.to_query().len() + limit;
+                    reply.send(Ok(Page { rows: vec![], total: total as u64 })).expect("the server waits");
+                }
+                Command::KillFlows { filter, reply } => {
+                    let flows = filter.port.map_or(0, u64::from);
+                    reply.send(Ok(Killed { flows })).expect("the server waits");
+                }
+                Command::Block { request: BlockRequest { address, seconds }, reply } => {
+                    let (cause, left_s) = (BlockCause::Operator, seconds.unwrap_or(DEFAULT_BLOCK_S));
+                    let row = BlockRow { address, cause, text: String::new(), since_unix: None, left_s };
+                    reply.send(Ok(row)).expect("the server waits");
+                }
+                Command::Unblock { address, reply } => {
+                    let error =
+                        ErrorReply { error: format!("{address} is not blocked"), ..Default::default() };
+                    reply.send(Err(error)).expect("the server waits");
+                }
+                Command::Explain { request, reply } => {
+                    let reason = format!("{} bytes from {}", request.frame.len() / 2, request.from);
+                    reply.send(Ok(Explanation { reason, ..Default::default() })).expect("the server waits");
                 }
                 Command::Reload { file: Some(file), reply } if file.ends_with("good.toml") => {
                     let done = ReloadReply { generation: 2, ..Default::default() };
@@ -634,6 +797,61 @@ mod tests {
             assert_eq!(bench.post("/v1/reload", body).await.0, 400, "{body}");
         }
         assert_eq!(bench.post("/v1/reload", &" ".repeat(BODY_BYTES + 1)).await.0, 400);
+    }
+
+    #[tokio::test]
+    async fn flows_are_chosen_and_killed_by_what_is_said_of_them() {
+        let bench = bench();
+        for (query, expected) in [("", DEFAULT_LIMIT), ("?limit=5&port=80", 12), ("?rule=a%20b&limit=7", 17)]
+        {
+            let (status, body) = bench.get(&format!("/v1/flows{query}")).await;
+            assert_eq!((status, body), (200, format!("{{\"rows\":[],\"total\":{expected}}}\n")), "{query}");
+        }
+        for wrong in ["?limit=x", "?port=x", "?colour=red", "?from=there"] {
+            assert_eq!(bench.get(&format!("/v1/flows{wrong}")).await.0, 400, "{wrong}");
+        }
+        assert_eq!(bench.get("/v1/flows/kill?port=80").await.0, 405);
+        let (status, body) = bench.post("/v1/flows/kill?port=80", "").await;
+        assert_eq!((status, body.as_str()), (200, "{\"flows\":80}\n"));
+        for wrong in ["", "?", "?limit=5", "?port=x"] {
+            assert_eq!(bench.post(&format!("/v1/flows/kill{wrong}"), "").await.0, 400, "{wrong}");
+        }
+    }
+
+    #[tokio::test]
+    async fn blocks_are_asked_for_and_taken_back() {
+        let bench = bench();
+        let (status, body) = bench.post("/v1/block", r#"{"address":"2001:db8::1"}"#).await;
+        assert_eq!((status, body.contains("\"left_s\":3600")), (200, true), "{body}");
+        let (status, body) = bench.post("/v1/block", r#"{"address":"192.0.2.1","seconds":60}"#).await;
+        assert_eq!((status, body.contains("\"left_s\":60")), (200, true), "{body}");
+        let (status, body) = bench.post("/v1/unblock", r#"{"address":"192.0.2.1"}"#).await;
+        assert_eq!((status, body.contains("192.0.2.1 is not blocked")), (422, true), "{body}");
+        for wrong in ["", "{}", r#"{"address":"192.0.2.0/24"}"#, r#"{"address":"192.0.2.1","hours":1}"#] {
+            assert_eq!(bench.post("/v1/block", wrong).await.0, 400, "{wrong}");
+            assert_eq!(bench.post("/v1/unblock", wrong).await.0, 400, "{wrong}");
+        }
+        assert_eq!(bench.get("/v1/block").await.0, 405);
+        assert_eq!(bench.post("/v1/blocks", "").await.0, 405);
+    }
+
+    #[test]
+    fn who_may_not_change_is_refused() {
+        let peer = |may_change| Peer { uid: 1_000, pid: None, may_change };
+        assert!(peer(true).must_be_entitled("block").is_ok());
+        let failure = peer(false).must_be_entitled("block").expect_err("may only look");
+        assert_eq!(failure.status, StatusCode::FORBIDDEN);
+    }
+
+    #[tokio::test]
+    async fn a_packet_to_be_explained_reaches_the_main_loop() {
+        let bench = bench();
+        let (status, body) = bench.post("/v1/explain", r#"{"from":"outside","frame":"00ff"}"#).await;
+        assert_eq!((status, body.contains("\"reason\":\"2 bytes from outside\"")), (200, true), "{body}");
+        for wrong in [r#"{"from":"outside","packet":"00"}"#, "[]"] {
+            assert_eq!(bench.post("/v1/explain", wrong).await.0, 400, "{wrong}");
+        }
+        assert_eq!(bench.get("/v1/explain").await.0, 405);
     }
 
     #[tokio::test]

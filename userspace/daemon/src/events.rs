@@ -1,36 +1,74 @@
-//! The last events of phones, gateways and file transfers: kept for whoever asks, and logged.
+//! The last events of phones, gateways, file transfers and dropped packets: kept for whoever asks, and logged.
 //!
-//! Bounded in memory by [`CAPACITY`], in lines of the log by [`LINES_PER_SECOND`]: whoever makes events by the
-//! thousand fills neither. What is left out is counted. Half of the memory is for what strangers can cause at will,
-//! so that they cannot have a registration forgotten.
+//! Bounded in memory by [`CAPACITY`] and [`PACKETS`], in lines of the log by [`LINES_PER_SECOND`] and
+//! [`PACKET_LINES_PER_SECOND`]: whoever makes events by the thousand fills neither. What is left out is counted.
+//! Half of the memory is for what strangers can cause at will, so that they cannot have a registration forgotten;
+//! dropped packets have a place of their own.
 
 use std::collections::VecDeque;
 use std::time::{Duration, SystemTime};
 
 use callgate_alg::action::Time;
 use callgate_alg::event::{Event, EventKind};
-use callgate_api::{EventPage, EventRow};
+use callgate_api::{EventPage, EventRow, PacketRow};
 use tracing::{info, warn};
 
 use crate::firewall::unix;
 
 /// Events that are remembered.
 pub const CAPACITY: usize = 4_096;
+/// Dropped packets that are remembered.
+pub const PACKETS: usize = 2_048;
 /// Events that are logged in a second; the others are told as a number when it is over.
 pub const LINES_PER_SECOND: u32 = 100;
+/// Dropped packets that are logged in a second, likewise.
+pub const PACKET_LINES_PER_SECOND: u32 = 20;
+
+/// The place of dropped packets among the rings.
+const PACKET_RING: usize = 2;
 
 /// Events in the order they happened.
 #[derive(Debug)]
 pub struct Events {
-    /// What takes a device or a server, and what takes no more than a packet.
-    rings: [VecDeque<EventRow>; 2],
+    /// What takes a device or a server, what takes no more than a packet, and packets.
+    rings: [VecDeque<EventRow>; 3],
     /// The number before the first.
     base: u64,
     /// The number of the last.
     last: u64,
+    log: Lines,
+    packet_log: Lines,
+}
+
+/// How many lines have been written within this second.
+#[derive(Debug)]
+struct Lines {
+    most: u32,
     second: Time,
     lines: u32,
     unlogged: u64,
+}
+
+impl Lines {
+    const fn new(most: u32, second: Time) -> Self {
+        Self { most, second, lines: 0, unlogged: 0 }
+    }
+
+    /// Whether one more may be written; when a second is over, how many were not.
+    fn admit(&mut self, time: Time) -> (bool, u64) {
+        let mut left_out = 0;
+        if time.since(self.second) >= Duration::from_secs(1) {
+            left_out = self.unlogged;
+            (self.second, self.lines, self.unlogged) = (time, 0, 0);
+        }
+        let admitted = self.lines < self.most;
+        if admitted {
+            self.lines += 1;
+        } else {
+            self.unlogged += 1;
+        }
+        (admitted, left_out)
+    }
 }
 
 impl Events {
@@ -38,18 +76,49 @@ impl Events {
     pub fn new(now: Time) -> Self {
         // Microseconds of a clock that never goes back: no daemon has made a million events a second.
         let base = now.0 / 1_000;
-        Self { rings: [const { VecDeque::new() }; 2], base, last: base, second: now, lines: 0, unlogged: 0 }
+        Self {
+            rings: [const { VecDeque::new() }; 3],
+            base,
+            last: base,
+            log: Lines::new(LINES_PER_SECOND, now),
+            packet_log: Lines::new(PACKET_LINES_PER_SECOND, now),
+        }
     }
 
     /// Logs an event and remembers it.
     pub fn record(&mut self, event: Event) {
         self.log(&event);
-        self.last += 1;
-        let ring = &mut self.rings[usize::from(is_cheap(event.kind))];
-        if ring.len() == CAPACITY / 2 {
+        let ring = usize::from(is_cheap(event.kind));
+        self.remember(ring, CAPACITY / 2, EventRow::new(self.last + 1, unix(SystemTime::now()), event));
+    }
+
+    /// Remembers a packet that was dropped at `now`, and logs it unless that is done.
+    pub fn dropped(&mut self, packet: PacketRow, logged: bool, now: Time) {
+        if !logged {
+            self.log_packet(&packet, now);
+        }
+        let rule = packet.rule.as_ref().map(|rule| format!(" by rule {rule:?}")).unwrap_or_default();
+        let row = EventRow {
+            number: self.last + 1,
+            at_unix: unix(SystemTime::now()),
+            kind: EventKind::Dropped,
+            protocol: packet.protocol.clone(),
+            source: packet.from,
+            subject: packet.to.to_string(),
+            text: format!("{}{rule}, from zone {}", packet.reason, packet.zone),
+            packet: Some(packet),
+        };
+        self.remember(PACKET_RING, PACKETS, row);
+    }
+
+    /// The row's number is one more than the last.
+    fn remember(&mut self, ring: usize, most: usize, row: EventRow) {
+        self.last = row.number;
+        let ring = &mut self.rings[ring];
+        if ring.len() == most {
             ring.pop_front();
         }
-        ring.push_back(EventRow::new(self.last, unix(SystemTime::now()), event));
+        ring.push_back(row);
     }
 
     /// At most `limit` events: the first after the number `after`, or without it the last; of these kinds only,
@@ -75,17 +144,13 @@ impl Events {
     }
 
     fn log(&mut self, event: &Event) {
-        if event.time.since(self.second) >= Duration::from_secs(1) {
-            if self.unlogged > 0 {
-                warn!(target: "event", events = self.unlogged, "more events than are logged in a second");
-            }
-            (self.second, self.lines, self.unlogged) = (event.time, 0, 0);
+        let (admitted, left_out) = self.log.admit(event.time);
+        if left_out > 0 {
+            warn!(target: "event", events = left_out, "more events than are logged in a second");
         }
-        if self.lines >= LINES_PER_SECOND {
-            self.unlogged += 1;
+        if !admitted {
             return;
         }
-        self.lines += 1;
         let Event { kind, protocol, source, subject, text, .. } = event;
         let (kind_name, protocol) = (kind.name(), protocol.name());
         if kind.is_warning() {
@@ -94,11 +159,38 @@ impl Events {
             info!(target: "event", kind = kind_name, protocol, %source, subject, text);
         }
     }
+
+    fn log_packet(&mut self, packet: &PacketRow, now: Time) {
+        let (admitted, left_out) = self.packet_log.admit(now);
+        if left_out > 0 {
+            warn!(target: "packet", packets = left_out, "more packets than are logged in a second");
+        }
+        if admitted {
+            let PacketRow { interface, zone, reason, rule, from, to, protocol, length, start, .. } = packet;
+            info!(
+                target: "packet",
+                interface, zone, reason, rule = rule.as_deref(), %from, %to, protocol, length, start, "dropped"
+            );
+        }
+    }
 }
 
 /// Whether it takes no more than a packet to cause such an event.
 const fn is_cheap(kind: EventKind) -> bool {
-    matches!(kind, EventKind::Refused | EventKind::Violation | EventKind::FileAsked | EventKind::FileFailed)
+    matches!(
+        kind,
+        EventKind::Refused
+            | EventKind::Violation
+            | EventKind::FileAsked
+            | EventKind::FileFailed
+            | EventKind::CallStarted
+            | EventKind::CallEnded
+            | EventKind::H245Tunnelled
+            | EventKind::Traversal
+            | EventKind::Blocked
+            | EventKind::Unblocked
+            | EventKind::Dropped
+    )
 }
 
 #[cfg(test)]
@@ -191,10 +283,44 @@ mod tests {
     #[test]
     fn a_flood_of_events_does_not_fill_the_log() {
         let mut events = recorded(250, &[EventKind::Refused]);
-        assert_eq!((events.lines, events.unlogged), (LINES_PER_SECOND, 150));
+        assert_eq!((events.log.lines, events.log.unlogged), (LINES_PER_SECOND, 150));
         let source = "192.0.2.1:50000".parse().expect("an address");
         let later = START + Duration::from_secs(1);
         events.record(Event::at(later, EventKind::Alarm, Inspect::Sccp, source, "", ""));
-        assert_eq!((events.lines, events.unlogged), (1, 0));
+        assert_eq!((events.log.lines, events.log.unlogged), (1, 0));
+    }
+
+    fn packet(port: u16) -> PacketRow {
+        PacketRow {
+            interface: "eth0".to_owned(),
+            zone: "outside".to_owned(),
+            reason: "rule-drop".to_owned(),
+            rule: Some("telnet".to_owned()),
+            from: "192.0.2.1:50000".parse().expect("an address"),
+            to: std::net::SocketAddr::new([10, 0, 0, 1].into(), port),
+            protocol: "tcp".to_owned(),
+            icmp_type: None,
+            length: 60,
+            start: "4500".to_owned(),
+        }
+    }
+
+    #[test]
+    fn a_flood_of_packets_leaves_all_else_remembered_and_logged() {
+        let mut events = recorded(3, &[EventKind::Registered, EventKind::Refused, EventKind::Blocked]);
+        for port in 0..5_000 {
+            events.dropped(packet(port), false, START);
+        }
+        assert_eq!((events.packet_log.lines, events.packet_log.unlogged), (20, 4_980));
+        assert_eq!(events.log.lines, 3);
+        assert_eq!(numbers(&events.page(Some(BASE), &[], 3)), [1, 2, 3]);
+        let page = events.page(Some(BASE), &[EventKind::Dropped], usize::MAX);
+        assert_eq!((page.rows.len(), page.lost), (PACKETS, 5_000 - PACKETS as u64));
+        let row = page.rows.last().expect("the last");
+        assert_eq!((row.subject.as_str(), row.protocol.as_str()), ("10.0.0.1:4999", "tcp"));
+        assert_eq!(row.text, "rule-drop by rule \"telnet\", from zone outside");
+        assert_eq!(row.packet, Some(packet(4_999)));
+        events.dropped(packet(1), true, START + Duration::from_secs(5));
+        assert_eq!(events.packet_log.unlogged, 4_980, "logged elsewhere");
     }
 }

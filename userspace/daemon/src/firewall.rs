@@ -14,19 +14,22 @@ use callgate_alg::core::Bounds;
 use callgate_alg::{Engine, Verdict, policy};
 use callgate_api::{ErrorReply, ReloadError, ReloadReply};
 use callgate_rules::ruleset::Mode;
-use callgate_rules::{Compiled, RuleSet, compile};
+use callgate_rules::{Compiled, Machine, RuleSet, compile, lint};
 use callgate_shared::Reason;
 use callgate_shared::counters::Count;
 use callgate_shared::flow::FlowKey;
 use callgate_shared::judge::fragment_key;
 use callgate_shared::packet::{self, Packet};
+use jiff::Zoned;
 use tracing::{debug, error, info, warn};
 
+use crate::defence::Defence;
 use crate::events::Events;
 use crate::frame;
 use crate::interfaces::{Interface, Interfaces};
 use crate::journal::Journal;
 use crate::kernel::{self, EventRing, Kernel};
+use crate::machine::own_addresses;
 use crate::rulesfile::{self, RulesError};
 use crate::tap::VNET_HEADER;
 
@@ -46,7 +49,10 @@ pub struct Firewall {
     pub(crate) started: Time,
     /// Packets the ALG has refused, by interface slot and reason.
     pub(crate) refused: BTreeMap<(usize, Reason), Count>,
+    /// By the rules' places, whether each is in force as they are compiled.
+    pub(crate) in_force: Vec<bool>,
     pub(crate) events: Events,
+    pub(crate) defence: Defence,
     journal: Journal,
     swept: Time,
 }
@@ -58,8 +64,8 @@ pub enum Outcome {
     Return,
     /// It does not.
     Keep,
-    /// Its connection is reset.
-    Reset(frame::Resets),
+    /// It does not, and its ends are told.
+    Answer(frame::Answers),
 }
 
 impl Firewall {
@@ -74,7 +80,10 @@ impl Firewall {
         let mut kernel = Kernel::open(pin_dir)?;
         let named = interfaces.named(&rules)?;
         let generation = kernel.generation().wrapping_add(1).max(1);
-        let compiled = compile(&rules, &borrowed(&named), generation, &mut kernel.slots())?;
+        let addresses = own_addresses()?;
+        let machine = Machine { interfaces: &borrowed(&named), addresses: &addresses, now: Zoned::now() };
+        let in_force = rules.active_at(&machine.now);
+        let compiled = compile(&rules, &machine, generation, &mut kernel.slots())?;
         let (mut journal, calls) = Journal::open(state_dir);
         let now = now();
 
@@ -88,8 +97,10 @@ impl Firewall {
             journal.record(&action);
         }
 
+        kernel.ensure_secret()?;
         kernel.load_policy(&compiled)?;
         kernel.heartbeat(now)?;
+        let defence = Defence::new(&kernel, &rules, addresses);
         let mut firewall = Self {
             kernel,
             engine,
@@ -101,10 +112,13 @@ impl Firewall {
             last_error: None,
             started: now,
             refused: BTreeMap::new(),
+            in_force,
             events: Events::new(now),
+            defence,
             journal,
             swept: Time::default(),
         };
+        firewall.adopt_rules();
         firewall.reopen(now);
         let Self { interfaces, kernel, rules, .. } = &mut firewall;
         interfaces.sync(kernel, &named, rules.settings().xdp)?;
@@ -138,18 +152,21 @@ impl Firewall {
         let unfit = |cause: String| RulesError::Unfit { file: path.display().to_string(), cause };
         let named = self.interfaces.named(&rules).map_err(|error| unfit(format!("{error:#}")))?;
         let generation = self.compiled.policy.generation.wrapping_add(1).max(1);
-        let compiled = compile(&rules, &borrowed(&named), generation, &mut self.kernel.slots())
+        let addresses = &self.defence.addresses;
+        let machine = Machine { interfaces: &borrowed(&named), addresses, now: Zoned::now() };
+        let in_force = rules.active_at(&machine.now);
+        let compiled = compile(&rules, &machine, generation, &mut self.kernel.slots())
             .map_err(|error| unfit(error.to_string()))?;
         self.kernel.load_policy(&compiled).map_err(|error| unfit(error.to_string()))?;
         let synced = self.interfaces.sync(&mut self.kernel, &named, rules.settings().xdp);
         self.engine.set_policy(policy::media(&rules, &compiled));
         self.engine.set_lifetimes(policy::lifetimes(rules.settings()));
-        let warnings = rules.warnings().iter().cloned().chain(compiled.warnings(&rules));
+        let warnings = lint(&rules, &compiled);
         let mut reply = ReloadReply {
             file: path.display().to_string(),
             generation,
             count: u32::try_from(rules.rules().len()).unwrap_or(u32::MAX),
-            warnings: warnings.map(|warning| warning.to_string()).collect(),
+            warnings: warnings.iter().map(|warning| warning.to_string()).collect(),
         };
         if rules.settings().xdp != self.rules.settings().xdp {
             reply
@@ -161,7 +178,8 @@ impl Firewall {
             warn!(error = format!("{error:#}"), "an interface is not attached");
             reply.warnings.push(format!("{error:#}"));
         }
-        (self.rules, self.compiled) = (rules, compiled);
+        (self.rules, self.compiled, self.in_force) = (rules, compiled, in_force);
+        self.adopt_rules();
         (self.rules_file, self.loaded) = (path.to_owned(), SystemTime::now());
         Ok(reply)
     }
@@ -173,10 +191,8 @@ impl Firewall {
         let verdict = self.read(vnet, bytes, &packet);
         self.carry_out();
         let observe = self.rules.settings().mode == Mode::Observe;
-        let reason = match verdict {
-            Verdict::Pass if observe => return Outcome::Keep,
-            Verdict::Pass => return Outcome::Return,
-            Verdict::Drop(reason) | Verdict::Reset(reason) => reason,
+        let Some(reason) = verdict.reason() else {
+            return if observe { Outcome::Keep } else { Outcome::Return };
         };
         let count = self.refused.entry((interface.slot, reason)).or_default();
         count.packets += 1;
@@ -185,12 +201,12 @@ impl Firewall {
             interface = interface.name, reason = reason.name(),
             from = %packet.source, to = %packet.destination, port = packet.destination_port, "refused"
         );
-        match verdict {
-            Verdict::Reset(_) if !observe => {
-                frame::resets(bytes, &packet).map_or(Outcome::Keep, Outcome::Reset)
-            }
-            _ => Outcome::Keep,
-        }
+        let answers = match verdict {
+            Verdict::Reset(_) if !observe => frame::resets(bytes, &packet),
+            Verdict::Refuse(denial) if !observe => frame::refusal(bytes, &packet, &denial),
+            _ => None,
+        };
+        answers.map_or(Outcome::Keep, Outcome::Answer)
     }
 
     fn read(&mut self, vnet: &[u8], bytes: &[u8], packet: &Packet) -> Verdict {
@@ -288,6 +304,7 @@ impl Firewall {
         }
         self.engine.tick(now);
         self.carry_out();
+        self.defend(now);
     }
 
     /// Learns from the kernel which streams are alive, and clears away pinholes that are over and belong to
@@ -328,7 +345,7 @@ impl Firewall {
         &self.interfaces.attached
     }
 
-    /// The ring of packets whose rules are logged.
+    /// The ring of sampled packets: see [`Self::sampled`].
     ///
     /// # Errors
     /// The map cannot be opened.
@@ -347,22 +364,6 @@ impl Firewall {
         let found = self.interfaces.attached.iter().find(|interface| interface.slot == slot);
         found.map(|interface| interface.name.as_str())
     }
-}
-
-/// Says what the packets of rules with `log = true` were.
-pub fn log_event(firewall: &Firewall, bytes: &[u8]) {
-    let Some(event) = kernel::event(bytes) else { return };
-    let reason = Reason::from_u8(event.reason).map_or("unknown", Reason::name);
-    info!(
-        target: "packet",
-        interface = firewall.interface_name(usize::from(event.interface)),
-        reason,
-        rule = firewall.rule_name(event.rule),
-        from = %event.source, from_port = event.source_port,
-        to = %event.destination, to_port = event.destination_port,
-        protocol = event.protocol, length = event.length,
-        "logged by its rule"
-    );
 }
 
 /// The kernel's monotonic clock.

@@ -4,9 +4,12 @@
 //! work; the next one finds them by name, checks their sizes, and replaces the programs in place. What to put
 //! into the maps is decided elsewhere.
 
+mod addresses;
 mod attach;
+mod copies;
 mod maps;
 mod rows;
+pub mod trial;
 
 use std::fs;
 use std::io;
@@ -17,7 +20,10 @@ use aya::{Ebpf, EbpfLoader};
 use callgate_shared::LAYOUT;
 
 pub use attach::{Attachment, Direction, TapProgram, XdpChoice};
+pub use copies::Copies;
 pub use maps::{EventRing, FlowRow, PinholeRow, event};
+
+pub use trial::Trial;
 
 use self::maps::{MAPS, Maps};
 
@@ -121,7 +127,8 @@ impl Kernel {
         check_layout(&directory)?;
         // Loading creates and pins what is missing. The programs are loaded per interface, with its constants.
         let _ = load(&directory, &Constants::default())?;
-        let maps = Maps::open(&directory)?;
+        let mut maps = Maps::open(&directory)?;
+        maps.count_blocks()?;
         Ok(Self { directory, maps })
     }
 
@@ -153,6 +160,8 @@ struct Constants {
     slot: u32,
     tap_nic: u32,
     tap_flags: u64,
+    /// 1 where the programs go by [`Kernel::set_clock`].
+    own_clock: u32,
 }
 
 fn load(directory: &Path, constants: &Constants) -> Result<Ebpf, Error> {
@@ -163,7 +172,8 @@ fn load(directory: &Path, constants: &Constants) -> Result<Ebpf, Error> {
     loader
         .override_global("SLOT", &constants.slot, true)
         .override_global("TAP_NIC", &constants.tap_nic, true)
-        .override_global("TAP_FLAGS", &constants.tap_flags, true);
+        .override_global("TAP_FLAGS", &constants.tap_flags, true)
+        .override_global("OWN_CLOCK", &constants.own_clock, true);
     Ok(loader.load(OBJECT)?)
 }
 

@@ -4,18 +4,28 @@
 //! - [`tap`], [`frame`]: signalling to user space and back
 //! - [`interfaces`]: what Callgate stands on
 //! - [`firewall`]: kernel half, ALG engine and rules as one thing
+//! - [`defence`]: what it does about those it refuses, and for those it knows, by way of [`blocks`], [`scans`] and
+//!   [`peers`]
+//! - [`machine`]: this machine's own addresses
 //! - [`events`]: the last events, for people
+//! - [`explain`]: what would become of a packet, and why
 //! - [`control`], [`views`]: the control socket, and what it shows
 //! - [`rulesfile`], [`journal`], [`lock`]: what is on disk
 
+pub mod blocks;
 pub mod control;
+pub mod defence;
 pub mod events;
+pub mod explain;
 pub mod firewall;
 pub mod frame;
 pub mod interfaces;
 pub mod journal;
 pub mod kernel;
 pub mod lock;
+pub mod machine;
+pub mod peers;
 pub mod rulesfile;
+pub mod scans;
 pub mod tap;
 pub mod views;

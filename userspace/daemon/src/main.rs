@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use callgated::firewall::{Firewall, Outcome, log_event};
+use callgated::firewall::{Firewall, Outcome};
 use callgated::interfaces::Interface;
 use callgated::kernel::{self, Kernel};
 use callgated::lock::Lock;
@@ -102,7 +102,7 @@ async fn run(options: Options) -> Result<()> {
     let mut watched: Vec<Rc<Interface>> = Vec::new();
     watch(&firewall, &mut watched);
     spawn_local(beat(Rc::clone(&firewall)));
-    spawn_local(log_events(Rc::clone(&firewall)));
+    spawn_local(take_samples(Rc::clone(&firewall)));
     let server = spawn_local(server.run());
     info!(rules = %rules.display(), socket = %options.socket.display(), "ready");
 
@@ -179,9 +179,13 @@ fn put_back(tap: &Tap, other: &Tap, frame: &[u8], outcome: Outcome) -> std::io::
     match outcome {
         Outcome::Return => tap.write(frame),
         Outcome::Keep => Ok(()),
-        Outcome::Reset(resets) => {
-            tap.write(&bare(&resets.to_receiver))?;
-            other.write(&bare(&resets.to_sender))
+        Outcome::Answer(answers) => {
+            for (tap, frame) in [(tap, answers.to_receiver), (other, answers.to_sender)] {
+                if let Some(frame) = frame {
+                    tap.write(&bare(&frame))?;
+                }
+            }
+            Ok(())
         }
     }
 }
@@ -201,13 +205,13 @@ async fn beat(firewall: Rc<RefCell<Firewall>>) {
     }
 }
 
-/// Logs the packets of rules with `log = true`.
-async fn log_events(firewall: Rc<RefCell<Firewall>>) {
+/// Takes up the packets the kernel half has sampled.
+async fn take_samples(firewall: Rc<RefCell<Firewall>>) {
     let ring = match firewall.borrow().events() {
         // SAFETY: the ring owns its map's descriptor, which nothing replaces or closes while the value lives.
         Ok(ring) => unsafe { AsyncFd::register(ring) },
         Err(error) => {
-            warn!(%error, "packets cannot be logged");
+            warn!(%error, "packets cannot be sampled: none is logged, and no scan is seen");
             return;
         }
     };
@@ -215,7 +219,7 @@ async fn log_events(firewall: Rc<RefCell<Firewall>>) {
     loop {
         let Ok(mut guard) = ring.readable_mut().await else { return };
         while let Some(event) = guard.get_inner_mut().next() {
-            log_event(&firewall.borrow(), &event);
+            firewall.borrow_mut().sampled(&event);
         }
         guard.clear_ready();
     }

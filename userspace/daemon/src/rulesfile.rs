@@ -1,10 +1,9 @@
-//! A rules file from disk, checked.
+//! A rules file from disk, with those it names, checked.
 
-use std::fs;
 use std::path::Path;
 
 use callgate_api::ErrorReply;
-use callgate_rules::{Diagnostic, RuleSet, Severity};
+use callgate_rules::{Diagnostic, Disk, LoadError, RuleSet, Severity};
 
 /// A rules file cannot be put in force.
 #[derive(Debug, thiserror::Error)]
@@ -18,7 +17,7 @@ pub enum RulesError {
         source: std::io::Error,
     },
     /// What it says is wrong.
-    #[error("{file} is not a valid rules file: {}", first(.diagnostics))]
+    #[error("{file} is not a valid rules file: {}", first(.file, .diagnostics))]
     Invalid {
         /// The file.
         file: String,
@@ -52,23 +51,27 @@ impl RulesError {
 }
 
 /// The first error, and how many more there are.
-fn first(diagnostics: &[Diagnostic]) -> String {
+fn first(file: &str, diagnostics: &[Diagnostic]) -> String {
     let mut errors = diagnostics.iter().filter(|one| one.severity == Severity::Error);
     let Some(first) = errors.next() else { return "no error is named".to_owned() };
     let place = first.position;
-    let text = format!("line {}, column {}: {}", place.line, place.column, first.message);
+    let within = if *first.file == *file { String::new() } else { format!("{}, ", first.file) };
+    let text = format!("{within}line {}, column {}: {}", place.line, place.column, first.message);
     match errors.count() {
         0 => text,
         more => format!("{text} (and {more} more)"),
     }
 }
 
-/// Reads and checks a rules file.
+/// Reads and checks a rules file and those it names.
 ///
 /// # Errors
 /// [`RulesError::Read`] and [`RulesError::Invalid`].
 pub fn read(path: &Path) -> Result<RuleSet, RulesError> {
-    let file = path.display().to_string();
-    let text = fs::read_to_string(path).map_err(|source| RulesError::Read { file: file.clone(), source })?;
-    RuleSet::parse(&file, &text).map_err(|diagnostics| RulesError::Invalid { file, diagnostics })
+    RuleSet::load(path, &Disk).map_err(|error| match error {
+        LoadError::Read { file, source } => RulesError::Read { file, source },
+        LoadError::Invalid(diagnostics) => {
+            RulesError::Invalid { file: path.display().to_string(), diagnostics }
+        }
+    })
 }

@@ -1,13 +1,16 @@
 //! What the control socket shows, drawn from the firewall.
 
+use callgate_alg::action::Time;
 use callgate_api::{
-    Alg, BuiltinRow, CallRow, CounterRow, DefaultRow, FlowRow, FlowState, Interface, Mode, Page, Peer,
-    PhoneRow, PinholeRow, RuleRow, Rules, RulesFile, Status, Totals, XdpMode,
+    Alg, BlockRow, BuiltinRow, CallRow, CounterRow, DefaultRow, ErrorReply, FlowFilter, FlowRow, FlowState,
+    Interface, Killed, Mode, Page, Peer, PhoneRow, PinholeRow, RegistrationRow, RuleRow, Rules, RulesFile,
+    Status, TableSizes, Totals, XdpMode, ZoneRow,
 };
-use callgate_rules::Addresses;
-use callgate_rules::ruleset::{self, RuleAction};
+use callgate_rules::ruleset::{self, AntiSpoof, RuleAction, Zone, ZoneRules};
+use callgate_rules::{Addresses, Sizes};
 use callgate_shared::Reason;
 use callgate_shared::flow::{ICMP, ICMPV6, TCP, UDP};
+use callgate_shared::policy::{Classes, Form, Fragments, Inspect};
 
 use crate::control::{Command, EventQuery};
 use crate::firewall::{Firewall, now, unix};
@@ -27,14 +30,20 @@ pub fn answer(firewall: &mut Firewall, command: Command) {
         Command::Status(reply) => drop(reply.send(Ok(firewall.status()))),
         Command::Calls { limit, reply } => drop(reply.send(Ok(firewall.call_rows(limit)))),
         Command::Pinholes { limit, reply } => drop(reply.send(Ok(firewall.pinhole_rows(limit)))),
-        Command::Flows { limit, reply } => drop(reply.send(Ok(firewall.flow_rows(limit)))),
+        Command::Flows { filter, limit, reply } => drop(reply.send(Ok(firewall.flow_rows(&filter, limit)))),
+        Command::KillFlows { filter, reply } => drop(reply.send(firewall.kill_flows(&filter))),
+        Command::Blocks { limit, reply } => drop(reply.send(Ok(firewall.block_rows(limit)))),
+        Command::Block { request, reply } => drop(reply.send(firewall.block_wanted(&request))),
+        Command::Unblock { address, reply } => drop(reply.send(firewall.unblock_wanted(address))),
         Command::Rules(reply) => drop(reply.send(Ok(firewall.rule_rows()))),
         Command::Counters(reply) => drop(reply.send(Ok(firewall.counter_rows()))),
         Command::Phones { limit, reply } => drop(reply.send(Ok(firewall.phone_rows(limit)))),
+        Command::Registrations { limit, reply } => drop(reply.send(Ok(firewall.registration_rows(limit)))),
         Command::Events { query, reply } => {
             let EventQuery { after, kinds, limit } = query;
             drop(reply.send(Ok(firewall.events.page(after, &kinds, limit))));
         }
+        Command::Explain { request, reply } => drop(reply.send(firewall.explain(&request))),
         Command::Reload { file, reply } => drop(reply.send(firewall.reload(file.as_deref()))),
     }
 }
@@ -77,7 +86,7 @@ impl Firewall {
                 count: u32::try_from(self.rules.rules().len()).unwrap_or(u32::MAX),
                 last_error: self.last_error.clone(),
             },
-            calls: self.engine.calls().count() as u64,
+            calls: self.shown_calls().count() as u64,
             pinholes: self.kernel.pinholes().filter(|pinhole| !pinhole.is_over(now)).count() as u64,
             flows: self.kernel.flows().count() as u64,
             packets,
@@ -92,9 +101,18 @@ impl Firewall {
         }
     }
 
+    /// All calls but those that only stand for what RAS has announced.
+    fn shown_calls(&self) -> impl Iterator<Item = &callgate_alg::Call> {
+        self.engine.calls().filter(|call| call.protocol != Inspect::Ras)
+    }
+
     fn call_rows(&self, limit: usize) -> Page<CallRow> {
         let now = now();
-        Page::of(self.engine.calls().map(|call| CallRow::new(call, now, self.rule_name(call.slot))), limit)
+        let row = |call: &callgate_alg::Call| CallRow {
+            h323: self.engine.h323_call(call.id).map(Into::into),
+            ..CallRow::new(call, now, self.rule_name(call.slot))
+        };
+        Page::of(self.shown_calls().map(row), limit)
     }
 
     fn pinhole_rows(&self, limit: usize) -> Page<PinholeRow> {
@@ -125,9 +143,38 @@ impl Firewall {
         Page::of(self.engine.phones().map(|phone| PhoneRow::new(phone, now)), limit)
     }
 
-    fn flow_rows(&self, limit: usize) -> Page<FlowRow> {
+    fn registration_rows(&self, limit: usize) -> Page<RegistrationRow> {
         let now = now();
-        let row = |flow: crate::kernel::FlowRow| FlowRow {
+        let mut rows: Vec<_> =
+            self.engine.registrations().map(|one| RegistrationRow::new(one, now)).collect();
+        rows.sort_by_key(|row| row.endpoint);
+        Page::of(rows, limit)
+    }
+
+    fn flow_rows(&self, filter: &FlowFilter, limit: usize) -> Page<FlowRow> {
+        let now = now();
+        let rows = self.kernel.flows().map(|flow| self.flow_row(&flow, now));
+        Page::of(rows.filter(|row| filter.wants(row)), limit)
+    }
+
+    /// Forgets the flows that are wanted.
+    fn kill_flows(&mut self, filter: &FlowFilter) -> Result<Killed, ErrorReply> {
+        let now = now();
+        let wanted = self.kernel.flows().filter(|flow| filter.wants(&self.flow_row(flow, now)));
+        let keys: Vec<_> = wanted.map(|flow| flow.key).collect();
+        let mut killed = Killed::default();
+        for key in &keys {
+            killed.flows += u64::from(self.kernel.forget_flow(key).map_err(|error| ErrorReply {
+                error: format!("{} flows are killed, then: {error}", killed.flows),
+                hint: "see the daemon's log".to_owned(),
+                details: Vec::new(),
+            })?);
+        }
+        Ok(killed)
+    }
+
+    fn flow_row(&self, flow: &crate::kernel::FlowRow, now: Time) -> FlowRow {
+        FlowRow {
             protocol: protocol_name(flow.protocol),
             from: flow.ends[0],
             to: flow.ends[1],
@@ -135,12 +182,16 @@ impl Firewall {
             zone: self.zone_name(flow.zone),
             rule: self.rule_name(flow.slot).map(str::to_owned),
             inspect: (flow.inspect as u8 != 0).then(|| flow.inspect.name().to_owned()),
+            peer: flow.peer,
             packets: flow.packets,
             bytes: flow.bytes,
             age_s: now.since(flow.created).as_secs(),
             idle_s: now.since(flow.last_seen).as_secs(),
-        };
-        Page::of(self.kernel.flows().map(row), limit)
+        }
+    }
+
+    fn block_rows(&self, limit: usize) -> Page<BlockRow> {
+        Page::of(self.defence.blocks.rows(now()), limit)
     }
 
     fn rule_rows(&self) -> Rules {
@@ -163,6 +214,8 @@ impl Firewall {
                 to: self.addresses(&rule.to),
                 service: rule.services.iter().map(ToString::to_string).collect(),
                 limit: rule.limit.as_ref().map(ToString::to_string),
+                when: rule.when.as_ref().map(ToString::to_string),
+                active: self.in_force.get(place).copied().unwrap_or(true),
                 log: rule.log,
                 advisory: rule.advisory.clone(),
                 packets: count.packets,
@@ -176,7 +229,14 @@ impl Firewall {
             zone: self.zone_name(zone),
             action: format!("{:?}", settings.defaults[usize::from(zone)]).to_lowercase(),
         });
-        Rules { builtin: builtin.into(), rules: rules.map(row).collect(), defaults: defaults.collect() }
+        Rules {
+            builtin: builtin.into(),
+            rules: rules.map(row).collect(),
+            defaults: defaults.collect(),
+            generation: self.compiled.policy.generation,
+            tables: table_sizes(&self.compiled.size()),
+            zones: self.rules.zones().iter().map(zone_row).collect(),
+        }
     }
 
     fn counter_rows(&self) -> Page<CounterRow> {
@@ -198,12 +258,17 @@ impl Firewall {
         Page { rows, total }
     }
 
-    /// By the group's name where it is a group, else the prefixes; nothing for any address.
+    /// By the group's name where it is a group, else the prefixes, behind `!` where they are not meant; nothing
+    /// for any address.
     fn addresses(&self, addresses: &Addresses) -> Vec<String> {
-        let Addresses::In(set) = addresses else { return Vec::new() };
+        let (not, set) = match addresses {
+            Addresses::Any => return Vec::new(),
+            Addresses::In(set) => ("", set),
+            Addresses::Except(set) => ("!", set),
+        };
         match self.rules.groups().iter().find(|(_, group)| *group == set) {
-            Some((name, _)) => vec![name.clone()],
-            None => set.prefixes().iter().map(ToString::to_string).collect(),
+            Some((name, _)) => vec![format!("{not}{name}")],
+            None => set.prefixes().iter().map(|prefix| format!("{not}{prefix}")).collect(),
         }
     }
 
@@ -220,7 +285,57 @@ impl Firewall {
     }
 }
 
-fn protocol_name(protocol: u8) -> String {
+fn table_sizes(sizes: &Sizes) -> TableSizes {
+    let Classes { vlans, dscps, source_ports, sources, destinations, services } = sizes.classes;
+    let classes = [
+        ("vlans", vlans),
+        ("dscps", dscps),
+        ("source_ports", source_ports),
+        ("sources", sources),
+        ("destinations", destinations),
+        ("services", services),
+    ];
+    TableSizes {
+        form: match sizes.form {
+            Form::Product => "product".to_owned(),
+            Form::Vectors => "vectors".to_owned(),
+        },
+        entries: sizes.entries as u64,
+        classes: classes.map(|(field, count)| (field.to_owned(), count)).into(),
+        cells: sizes.cells as u64,
+        vectors: sizes.vectors as u64,
+        chunks: sizes.chunks as u64,
+        prefixes: sizes.prefixes as u64,
+        bytes: sizes.bytes as u64,
+    }
+}
+
+fn zone_row(zone: &Zone) -> ZoneRow {
+    let ZoneRules { networks, anti_spoof, drop_bogons, fragments, drop_cdp, drop_lldp } = &zone.policy;
+    let prefixes = networks.iter().flat_map(|networks| networks.prefixes());
+    let link_drops = [("cdp", *drop_cdp), ("lldp", *drop_lldp)];
+    ZoneRow {
+        zone: zone.name.clone(),
+        interfaces: zone.interfaces.clone(),
+        networks: prefixes.map(ToString::to_string).collect(),
+        anti_spoof: match anti_spoof {
+            AntiSpoof::Off => "off",
+            AntiSpoof::Loose => "loose",
+            AntiSpoof::Strict => "strict",
+        }
+        .to_owned(),
+        bogons: if *drop_bogons { "drop" } else { "pass" }.to_owned(),
+        fragments: match fragments {
+            Fragments::Track => "track",
+            Fragments::Drop => "drop",
+            Fragments::Pass => "pass",
+        }
+        .to_owned(),
+        link_drops: link_drops.iter().filter(|(_, drop)| *drop).map(|(name, _)| (*name).to_owned()).collect(),
+    }
+}
+
+pub(crate) fn protocol_name(protocol: u8) -> String {
     match protocol {
         TCP => "tcp".to_owned(),
         UDP => "udp".to_owned(),

@@ -1,45 +1,52 @@
 //! The kernel half and its twin in user space, packet by packet: the XDP program as the verifier has accepted it
 //! and the JIT has translated it, against [`Model`].
 //!
-//! Both get the same policy, the same pinholes and the same frames in the same order; every frame must be counted
-//! under the same reason. What they remember is compared at the end: flows, pinholes, and counters by rule.
+//! Both get the same policies, the same pinholes, the same time and the same frames in the same order; every frame
+//! must have the same verdict, under the same rule, with the same signalling to be read. What they remember is
+//! compared at the end: flows, pinholes, and counters by reason and by rule.
 
 mod kernel_lab;
 
-use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::collections::{BTreeMap, VecDeque};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use callgate_alg::action::{PinholeSpec, Sender as AlgSender};
 use callgate_alg::{CallId, Time, Transport};
-use callgate_rules::{Model, model};
+use callgate_rules::compile::Caps;
+use callgate_rules::{Compiled, Model, model};
 use callgate_shared::counters::Count;
 use callgate_shared::flow::{FlowKey, Side, Standing, UDP};
-use callgate_shared::packet;
+use callgate_shared::judge::{Verdict, cookie};
+use callgate_shared::packet::{self, tcp};
 use callgate_shared::pinhole::{Kind, Pinhole, PinholeKey, Sender};
-use callgate_shared::policy::Inspect;
+use callgate_shared::policy::{Inspect, MAX_IFACES};
 use callgate_shared::{Addr, Reason};
-use callgated::firewall::now;
-use etherparse::{
-    IpFragOffset, IpHeaders, IpNumber, Ipv4Extensions, Ipv4Header, Ipv6Extensions, Ipv6FragmentHeader,
-    Ipv6Header, Ipv6RawExtHeader, PacketBuilder, VlanId,
-};
 
+use kernel_lab::frames::{Frames, Random};
 use kernel_lab::{KernelLab, SLOT, root_or_skip};
 
-/// Length of an Ethernet header: the shortest frame that can be run.
-const ETHERNET: usize = 14;
-const FRAMES: usize = 6_000;
+const FRAMES: usize = 100_000;
 /// A failure names the frame; the same seed makes the same frames.
 const SEED: u64 = 0x5eed_ca11_6a7e_0001;
+/// Frames between two reloads.
+const TURN: usize = 5_000;
+/// Hosts that are known peers.
+const KNOWN: [&str; 3] = ["10.0.0.2", "2001:db8::1", "2001:db8::2"];
+const SECRET: u64 = 0x0dd5_ecae_7000_0001;
 
-/// Every action, limits that a test's duration does not refill, both families, both kinds of signalling.
+/// Every action, every field, every limit, both families, several kinds of signalling.
 const RULES: &str = r#"
 version = 1
 
 [zones]
 outside = "eth0"
+
+[zone.outside]
+networks   = ["10.0.0.0/8", "2001:db8::/32", "fe80::/10"]
+anti_spoof = "strict"
+fragments  = "track"
 
 [groups]
 pbx    = ["10.0.0.1", "2001:db8::1"]
@@ -47,19 +54,14 @@ phones = ["10.0.0.0/30", "2001:db8::/126"]
 own    = ["10.0.0.3"]
 
 [settings]
-default = { outside = "track" }
-
-[settings.timeouts]
-tcp_opening = "1h"
-tcp_closing = "1h"
-udp_opening = "1h"
-icmp        = "1h"
-other       = "1h"
+default    = { outside = "track" }
+half_open  = { source = 2, destination = 3 }
 
 [[rule]]
 name   = "own addresses"
 from   = "own"
 to     = "pbx"
+service = "udp"
 action = "drop"
 reason = "spoofed"
 
@@ -70,7 +72,7 @@ to      = "pbx"
 service = "sip"
 action  = "inspect"
 inspect = "sip"
-limit   = { new = "1/h", burst = 2, per = "source" }
+limit   = { new = "1/min", burst = 3, per = "source" }
 
 [[rule]]
 name    = "h323"
@@ -81,10 +83,29 @@ action  = "inspect"
 inspect = "h323"
 
 [[rule]]
+name    = "tagged web"
+vlan    = [100]
+service = "tcp/80 from 40000-40003"
+action  = "pass"
+
+[[rule]]
 name    = "web"
 service = "tcp/80"
 action  = "track"
-limit   = { packets = "1/h", burst = 40 }
+limit   = { packets = "10/s", burst = 40, per = { source_prefix = [30, 64] } }
+
+[[rule]]
+name    = "https"
+service = "tcp/443"
+action  = "track"
+limit   = { bytes = "10KB/s", burst = "16KB", per = "destination" }
+
+[[rule]]
+name    = "expedited"
+dscp    = ["ef"]
+service = "udp/53"
+action  = "track"
+limit   = { packets = "5/s", burst = 5, per = "source", above = { block = "10m" } }
 
 [[rule]]
 name    = "one way"
@@ -98,194 +119,78 @@ action  = "drop"
 log     = true
 
 [[rule]]
+name    = "no isakmp"
+service = "udp/500"
+action  = "reject"
+
+[[rule]]
 name    = "echo"
-service = "icmp/echo-request"
+service = ["icmp/echo-request", "icmpv6/echo-request"]
 action  = "track"
 
 [[rule]]
+name    = "unreachable"
+service = "icmp/destination-unreachable"
+from    = "own"
+action  = "pass"
+
+[[rule]]
 name    = "no other icmp"
+from    = "10.0.0.4"
 service = ["icmp", "icmpv6"]
 action  = "drop"
 "#;
 
-/// xorshift64* (Vigna 2016): the same frames on every machine.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 16
-    }
-
-    /// Less than `bound`.
-    fn below(&mut self, bound: usize) -> usize {
-        usize::try_from(self.next()).unwrap_or(0) % bound
-    }
-
-    fn one_in(&mut self, n: usize) -> bool {
-        self.below(n) == 0
-    }
-
-    fn of<T: Copy>(&mut self, choices: &[T]) -> T {
-        choices[self.below(choices.len())]
-    }
-}
-
-/// A frame of a conversation between few hosts and ports, so that packets meet flows, pinholes and limits.
-fn conversation(random: &mut Random) -> Vec<u8> {
-    const PORTS: [u16; 9] = [5_060, 1_720, 1_719, 80, 22, 7, 30_001, 40_000, 0];
-    const MEDIA: [u16; 5] = [16_400, 16_401, 16_402, 16_403, 32_767];
-    let media = random.one_in(4);
-    let port = |random: &mut Random, media| if media { random.of(&MEDIA) } else { random.of(&PORTS) };
-    let destination_port = port(random, media);
-    let source_port = if random.one_in(3) { port(random, false) } else { 40_000 + random.below(6) as u16 };
-    let (source, destination) = (1 + random.below(4) as u8, 1 + random.below(4) as u8);
-    let fragment = random.one_in(6).then(|| {
-        let offset = IpFragOffset::try_new(random.of(&[0, 0, 0, 2, 100])).expect("13 bits");
-        (offset, random.one_in(2), random.below(8) as u8)
-    });
-    let step = PacketBuilder::ethernet2([2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 2]);
-    let ip = ip_headers(random, source, destination, fragment);
-    let v6 = matches!(ip, IpHeaders::Ipv6(..));
-    let tag = |random: &mut Random| VlanId::try_new(random.below(4_096) as u16).expect("12 bits");
-    let step = match random.below(8) {
-        0 => step.single_vlan(tag(random)).ip(ip),
-        1 => step.double_vlan(tag(random), tag(random)).ip(ip),
-        _ => step.ip(ip),
+/// The rules of a turn: variations, and the sizes of the tables they are compiled for.
+fn rules(turn: usize) -> (String, Caps) {
+    let swap = |from: &str, to: &str| {
+        assert!(RULES.contains(from), "{from}");
+        RULES.replace(from, to)
     };
-    let payload = vec![0x55; random.of(&[0, 1, 20, 160, 1_200])];
-    let mut frame = Vec::new();
-    match random.below(8) {
-        0 | 1 => {
-            let mut header = etherparse::TcpHeader::new(source_port, destination_port, 1, 1_024);
-            let flags =
-                random.of(&[0x02_u8, 0x02, 0x12, 0x10, 0x10, 0x18, 0x11, 0x04, 0x14, 0x00, 0x03, 0x29, 0x01]);
-            (header.fin, header.syn, header.rst) = (flags & 1 != 0, flags & 2 != 0, flags & 4 != 0);
-            (header.psh, header.ack, header.urg) = (flags & 8 != 0, flags & 16 != 0, flags & 32 != 0);
-            step.tcp_header(header).write(&mut frame, &payload)
-        }
-        2 if v6 => step
-            .icmpv6_raw(random.of(&[1, 2, 128, 129, 133, 135, 136]), 0, echo(random))
-            .write(&mut frame, &payload),
+    let text = match turn % 5 {
+        0 => RULES.to_owned(),
+        1 => swap("outside = \"track\"", "outside = \"drop\""),
         2 => {
-            let code = random.of(&[0, 0, 4]);
-            step.icmpv4_raw(random.of(&[0, 3, 5, 8, 8, 11]), code, echo(random)).write(&mut frame, &payload)
+            swap("fragments  = \"track\"", "fragments  = \"drop\"\nl2 = { cdp = \"drop\", lldp = \"drop\" }")
         }
-        3 => step.write(&mut frame, IpNumber(random.of(&[47_u8, 50, 132, 1, 58])), &payload),
-        _ => step.udp(source_port, destination_port).write(&mut frame, &payload),
-    }
-    .expect("it fits");
-    frame
-}
-
-/// Identifier and sequence number of an echo.
-fn echo(random: &mut Random) -> [u8; 4] {
-    [0, random.below(3) as u8, 0, 1]
-}
-
-fn ip_headers(
-    random: &mut Random,
-    source: u8,
-    destination: u8,
-    fragment: Option<(IpFragOffset, bool, u8)>,
-) -> IpHeaders {
-    let hop_limit = random.of(&[64, 255]);
-    if random.one_in(2) {
-        let host = |last: u8, random: &mut Random| match random.below(60) {
-            0 => [127, 0, 0, 1],
-            1 => [224, 0, 0, last],
-            _ => [10, 0, 0, last],
-        };
-        let (source, destination) = (host(source, random), host(destination, random));
-        let mut header = Ipv4Header::new(0, hop_limit, IpNumber::UDP, source, destination).expect("a header");
-        if random.one_in(5) {
-            header.options = vec![1; 4 * (1 + random.below(10))].as_slice().try_into().expect("whole words");
-        }
-        if let Some((offset, more, identification)) = fragment {
-            (header.fragment_offset, header.more_fragments) = (offset, more);
-            header.identification = u16::from(identification);
-        }
-        return IpHeaders::Ipv4(header, Ipv4Extensions::default());
-    }
-    let host = |last: u8, random: &mut Random| match random.below(60) {
-        0 => [0; 16],
-        1 => [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 10, 0, 0, last],
-        2 => [0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, last],
-        _ => [0x20, 1, 0x0d, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, last],
+        3 => swap("fragments  = \"track\"", "fragments  = \"pass\"\nbogons = \"drop\""),
+        _ => swap("half_open ", "new_flows = \"2/s\"\nhalf_open "),
     };
-    let (source, destination) = (host(source, random), host(destination, random));
-    let header = Ipv6Header { source, destination, hop_limit, ..Ipv6Header::default() };
-    let raw = |random: &mut Random| {
-        let octets = vec![0; 6 + 8 * random.below(5)];
-        random.one_in(5).then(|| Ipv6RawExtHeader::new_raw(IpNumber::UDP, &octets).expect("whole units"))
-    };
-    let extensions = Ipv6Extensions {
-        hop_by_hop_options: raw(random),
-        destination_options: raw(random),
-        routing: None,
-        fragment: fragment.map(|(offset, more, identification)| {
-            Ipv6FragmentHeader::new(IpNumber::UDP, offset, more, u32::from(identification))
-        }),
-        auth: random.one_in(8).then(|| {
-            let icv = vec![0xaa; 4 * random.below(5)];
-            etherparse::IpAuthHeader::new(IpNumber::UDP, 1, 1, &icv).expect("whole words")
-        }),
-    };
-    IpHeaders::Ipv6(header, extensions)
-}
-
-/// A frame: of a conversation, damaged, cut short, tagged, padded, or nothing but noise behind an Ethernet type.
-fn frame(random: &mut Random) -> Vec<u8> {
-    let mut frame = conversation(random);
-    match random.below(10) {
-        0 | 1 => {
-            for _ in 0..=random.below(3) {
-                // Mostly headers: damage to the payload changes nothing.
-                let at = random.below(frame.len().min(90));
-                frame[at] = random.next() as u8;
-            }
-        }
-        2 => frame.truncate(random.below(frame.len()).max(ETHERNET)),
-        // Up to two tags more.
-        3 if random.one_in(2) => {
-            for _ in 0..=random.below(2) {
-                frame.splice(12..12, [0x88, 0xa8, 0, 7]);
-            }
-        }
-        3 => frame.resize(frame.len() + random.below(60), 0xee),
-        4 if random.one_in(2) => {
-            frame.truncate(12);
-            frame.extend(
-                random.of(&[0x0800_u16, 0x86dd, 0x8100, 0x88a8, 0x0806, 0x88cc, 0x0026]).to_be_bytes(),
-            );
-            frame.extend((0..random.below(120)).map(|_| random.next() as u8));
-        }
-        4 => frame[..6].copy_from_slice(&random.of(&[
-            [0x01, 0x80, 0xc2, 0, 0, 0x0e],
-            [0x01, 0x00, 0x0c, 0xcc, 0xcc, 0xcc],
-            [0xff; 6],
-        ])),
-        _ => {}
-    }
-    frame
+    let small = Caps { cells: 1, chunks: 0 };
+    (text, if turn.is_multiple_of(2) { Caps::KERNEL } else { small })
 }
 
 /// The kernel half and the model, in step.
 struct Pair {
     lab: KernelLab,
     model: Model,
+    now: u64,
     /// By reason, as the kernel half counts: whole IP packets, or the frame where it could not be read.
     counted: BTreeMap<Reason, Count>,
+    /// Frames that answer challenges.
+    answers: VecDeque<Vec<u8>>,
+    /// Flows' packets and their verdicts, to be shown where the two differ.
+    history: Vec<(FlowKey, String)>,
 }
 
 impl Pair {
+    fn new(compiled: &Compiled, mut lab: KernelLab) -> Self {
+        lab.trial.load_policy(compiled).expect("it loads");
+        lab.trial.kernel.set_secret(SECRET).expect("it is set");
+        let mut model = Model::new(compiled.clone(), model::Bounds::default());
+        model.set_secret(SECRET);
+        let now = 1_000_000 * 1_000_000_000;
+        Self { lab, model, now, counted: BTreeMap::new(), answers: VecDeque::new(), history: Vec::new() }
+    }
+
     fn open(&mut self, to: SocketAddr, senders: &[AlgSender], opened: Opened) {
         let Opened { transport, kind, at, life, idle } = opened;
         let (senders, call) = (senders.to_vec(), CallId(1));
         let spec = PinholeSpec { to, transport, senders: senders.clone(), kind, idle, call, slot: 0 };
-        self.lab.kernel.open_pinhole(&spec, at, life).expect("there is room");
+        let key = PinholeKey { to: to.ip().into(), port: to.port(), transport: transport.number(), pad: 0 };
+        self.lab.trial.kernel.close_pinhole(to, transport).expect("it closes");
+        self.model.close(&key);
+        self.lab.trial.kernel.open_pinhole(&spec, at, life).expect("there is room");
         let nanoseconds = |span: Duration| u64::try_from(span.as_nanos()).expect("short");
         let mut pinhole = Pinhole {
             last_seen: AtomicU64::new(at.0),
@@ -299,24 +204,80 @@ impl Pair {
         for (place, sender) in pinhole.senders.iter_mut().zip(senders) {
             *place = Sender { from: sender.ip.into(), port: sender.port.unwrap_or(0), pad: [0; 2] };
         }
-        let key = PinholeKey { to: to.ip().into(), port: to.port(), transport: transport.number(), pad: 0 };
         self.model.open(key, pinhole);
     }
 
     /// One frame through both. Returns the reason they agree on.
     fn judge(&mut self, number: usize, frame: &[u8]) -> Reason {
-        let (expected, bytes) = match packet::parse(&frame) {
+        let parsed = packet::parse(&frame);
+        let (expected, bytes) = match &parsed {
             Ok(packet) => {
-                let zone = self.model.policy().zones[SLOT as usize];
-                (self.model.judge(&packet, zone, now().0).reason, u64::from(packet.length))
+                let zone = self.model.policy().interfaces[SLOT as usize % MAX_IFACES];
+                (self.model.judge(packet, zone, self.now), u64::from(packet.length))
             }
-            Err(reason) => (reason, frame.len() as u64),
+            Err(reason) => (Verdict::of(*reason), frame.len() as u64),
         };
-        let count = self.counted.entry(expected).or_default();
+        let count = self.counted.entry(expected.reason).or_default();
         *count = Count { packets: count.packets + 1, bytes: count.bytes + bytes };
-        let found = self.lab.reason(frame);
-        assert_eq!(found, expected, "frame {number}, {:?}: {frame:02x?}", packet::parse(&frame));
-        found
+        let found = self.lab.trial.judge(SLOT as usize, frame, self.now).expect("it is judged");
+        let seen = |verdict: &Verdict| (verdict.reason, verdict.inspect_unless_dropped(), verdict.slot);
+        if let Ok(packet) = &parsed {
+            let (source, destination) =
+                ((packet.source, packet.source_port), (packet.destination, packet.destination_port));
+            let (key, side) = FlowKey::of(source, destination, packet.protocol);
+            self.history.push((key, format!("{number}: {side:?} {:#04x} {expected:?}", packet.tcp_flags)));
+            if seen(&found) != seen(&expected) {
+                let of_flow = self.history.iter().filter(|(known, _)| *known == key);
+                let before: Vec<&str> = of_flow.map(|(_, line)| line.as_str()).collect();
+                panic!("{found:?}, frame {number}: {packet:?}\n{frame:02x?}\n{}", before.join("\n"));
+            }
+        }
+        assert_eq!(seen(&found), seen(&expected), "frame {number}: {frame:02x?}");
+        if let (Ok(packet), Reason::Challenge) = (parsed, expected.reason)
+            && self.answers.len() < 16
+        {
+            let mut answer = frame.to_vec();
+            let at = usize::from(packet.transport_at);
+            answer[at + 4..at + 8].copy_from_slice(&cookie(&packet, SECRET, self.now).to_be_bytes());
+            answer[at + 13] = tcp::RST;
+            self.answers.push_back(answer);
+        }
+        found.reason
+    }
+
+    /// Some hosts are known peers, some are blocked for a while.
+    fn know_and_block(&mut self, random: &mut Random) {
+        let hour = 3_600 * 1_000_000_000;
+        for host in KNOWN {
+            let address: IpAddr = host.parse().expect("an address");
+            self.lab.trial.kernel.set_peer(address, Time(self.now + hour)).expect("there is room");
+            self.model.know(address.into(), self.now + hour);
+        }
+        let address: IpAddr = random.of(&["10.0.0.4", "2001:db8::3"]).parse().expect("an address");
+        let until = self.now + random.within(0..5_000_000_000);
+        self.lab.trial.kernel.block(address, Time(until)).expect("there is room");
+        self.model.block(address.into(), until);
+    }
+
+    fn pass_time(&mut self, random: &mut Random) {
+        self.now += match random.below(1_000) {
+            0 => random.within(0..3 * 3_600 * 1_000_000_000),
+            1..6 => random.within(0..60 * 1_000_000_000),
+            6..60 => random.within(0..1_000_000_000),
+            60..300 => random.within(0..1_000_000),
+            _ => 0,
+        };
+    }
+}
+
+/// What of a verdict both halves can tell.
+trait Told {
+    fn inspect_unless_dropped(&self) -> u8;
+}
+
+impl Told for Verdict {
+    fn inspect_unless_dropped(&self) -> u8 {
+        if self.reason.is_drop() { 0 } else { self.inspect }
     }
 }
 
@@ -334,35 +295,49 @@ fn the_kernel_and_the_model_judge_alike() {
         return;
     }
     let mut lab = KernelLab::new("agrees");
-    let compiled = lab.compile(RULES, 1);
-    lab.kernel.load_policy(&compiled).expect("it loads");
+    let compile = |lab: &mut KernelLab, turn: usize| {
+        let (text, caps) = rules(turn);
+        lab.compile_within(&text, turn as u32 + 1, &caps)
+    };
+    let compiled = compile(&mut lab, 0);
     let slots = compiled.slots.clone();
-    let model = Model::new(compiled, model::Bounds::default());
-    let mut pair = Pair { lab, model, counted: BTreeMap::new() };
-    open_pinholes(&mut pair);
-
-    let mut random = Random(SEED);
-    for number in 0..FRAMES / 2 {
-        pair.judge(number, &frame(&mut random));
-    }
-    // Another daemon, other rules: flows are judged again, by the maps of the other slot.
-    pair.lab.reopen();
-    let again = pair.lab.compile(&RULES.replace("outside = \"track\"", "outside = \"drop\""), 2);
-    pair.lab.kernel.load_policy(&again).expect("it loads");
-    pair.model.reload(again);
-    for number in FRAMES / 2..FRAMES {
-        pair.judge(number, &frame(&mut random));
+    let mut pair = Pair::new(&compiled, lab);
+    let mut frames = Frames::new(SEED);
+    for number in 0..FRAMES {
+        if number > 0 && number.is_multiple_of(TURN) {
+            // Another daemon, other rules: flows are judged again, by the maps of the other slot.
+            let turn = number / TURN;
+            if turn % 3 == 1 {
+                pair.lab.reopen();
+            }
+            let compiled = compile(&mut pair.lab, turn);
+            pair.lab.trial.load_policy(&compiled).expect("it loads");
+            pair.model.reload(compiled);
+        }
+        if number.is_multiple_of(TURN / 4) {
+            open_pinholes(&mut pair);
+            pair.know_and_block(&mut frames.random);
+        }
+        pair.pass_time(&mut frames.random);
+        let frame = match frames.random.one_in(20).then(|| pair.answers.pop_front()).flatten() {
+            Some(answer) => answer,
+            None => frames.next(),
+        };
+        pair.judge(number, &frame);
     }
 
     assert_eq!(pair.lab.counters(), pair.counted);
     for slot in slots.into_iter().chain([0]) {
-        let (kernel, model) = (pair.lab.kernel.rule_count(slot), pair.model.counters(slot));
+        let (kernel, model) = (pair.lab.trial.kernel.rule_count(slot), pair.model.counters(slot));
         let all = (model.passed_packets + model.dropped_packets, model.passed_bytes + model.dropped_bytes);
         assert_eq!((kernel.packets, kernel.bytes), all, "slot {slot}");
         assert_eq!(kernel.refused, model.dropped_packets, "slot {slot}");
     }
-    assert_eq!(kernel_flows(&pair.lab), model_flows(&pair.model));
-    for row in pair.lab.kernel.pinholes() {
+    let (kernel, model) = (kernel_flows(&pair.lab), model_flows(&pair.model));
+    let differs = kernel.iter().zip(&model).find(|(kernel, model)| kernel != model);
+    assert_eq!(differs, None, "{} flows, {} in the model", kernel.len(), model.len());
+    assert_eq!(kernel.len(), model.len());
+    for row in pair.lab.trial.kernel.pinholes() {
         let key = PinholeKey {
             to: row.to.ip().into(),
             port: row.to.port(),
@@ -377,10 +352,12 @@ fn the_kernel_and_the_model_judge_alike() {
         );
     }
 
-    // The frames are worth something only where they get everywhere a frame can.
+    // The frames are worth something only where they get everywhere a frame can. Routes are not for this test to
+    // set up; what only the ALG or a missing policy says is not the judge's.
+    let not_here = [Reason::NoRouteBack, Reason::NoPolicy];
     let unseen: Vec<&str> = Reason::ALL
         .iter()
-        .filter(|reason| **reason < Reason::NoPolicy || **reason == Reason::NoConnection)
+        .filter(|reason| (**reason < Reason::AlgDown) && !not_here.contains(reason))
         .filter(|reason| !pair.counted.contains_key(reason))
         .map(|reason| reason.name())
         .collect();
@@ -390,7 +367,7 @@ fn the_kernel_and_the_model_judge_alike() {
 /// Pinholes of every fate: open, half known, for a connection, expired, gone silent.
 fn open_pinholes(pair: &mut Pair) {
     const HOUR: Duration = Duration::from_secs(3_600);
-    let at = now();
+    let at = Time(pair.now);
     let sender = |text: &str, port| AlgSender { ip: text.parse().expect("an address"), port };
     let to = |text: &str| text.parse::<SocketAddr>().expect("an address and port");
     let rtp = || Opened { transport: Transport::Udp, kind: Kind::Rtp, at, life: HOUR, idle: HOUR };
@@ -412,7 +389,7 @@ fn open_pinholes(pair: &mut Pair) {
 type FlowFacts = (u8, [SocketAddr; 2], u32, u8, u32, u8, [u64; 2], [u64; 2]);
 
 fn kernel_flows(lab: &KernelLab) -> Vec<FlowFacts> {
-    let facts = lab.kernel.flows().map(|flow| {
+    let facts = lab.trial.kernel.flows().map(|flow| {
         let inspect = flow.inspect as u8;
         (flow.protocol, flow.ends, flow.state, flow.zone, flow.slot, inspect, flow.packets, flow.bytes)
     });

@@ -42,7 +42,7 @@ fn arp() -> Vec<u8> {
 
 fn load(lab: &mut KernelLab, rules: &str, generation: u32) -> Result<(), Error> {
     let compiled = lab.compile(rules, generation);
-    lab.kernel.load_policy(&compiled)
+    lab.trial.load_policy(&compiled)
 }
 
 #[test]
@@ -50,8 +50,8 @@ fn without_a_policy_only_the_link_stays_up() {
     if !root_or_skip("kernel_reload::without_a_policy_only_the_link_stays_up") {
         return;
     }
-    let lab = KernelLab::new("no-policy");
-    assert_eq!(lab.kernel.generation(), 0);
+    let mut lab = KernelLab::new("no-policy");
+    assert_eq!(lab.trial.kernel.generation(), 0);
     assert_eq!(lab.reason(&arp()), Reason::PassBuiltin);
     assert_eq!(lab.reason(&udp(5_060, 5_060)), Reason::NoPolicy);
     assert_eq!(lab.reason(&[0; 14]), Reason::NoPolicy);
@@ -76,15 +76,15 @@ fn counters_flows_and_limits_survive_every_reload() {
         for rules in [&swapped, &both] {
             generation += 1;
             load(&mut lab, rules, generation).expect("it loads");
-            assert_eq!(lab.kernel.generation(), generation);
+            assert_eq!(lab.trial.kernel.generation(), generation);
             assert_eq!(lab.reason(&udp(40_000, 5_060)), Reason::PassFlow, "generation {generation}");
             assert_eq!(lab.reason(&syn(3)), Reason::Limit, "the bucket is as empty as before");
         }
-        let flows: Vec<_> = lab.kernel.flows().collect();
+        let flows: Vec<_> = lab.trial.kernel.flows().collect();
         assert_eq!(flows.len(), 3);
         let sip = flows.iter().find(|flow| flow.protocol == 17).expect("the flow of before");
         assert_eq!((sip.packets, sip.slot), ([3 + 2 * round, 0], slots[0]));
-        let (sip, web) = (lab.kernel.rule_count(slots[0]), lab.kernel.rule_count(slots[1]));
+        let (sip, web) = (lab.trial.kernel.rule_count(slots[0]), lab.trial.kernel.rule_count(slots[1]));
         assert_eq!((sip.packets, sip.refused), (3 + 2 * round, 0));
         assert_eq!((web.packets, web.refused), (4 + 2 * round, 2 + 2 * round));
         lab.reopen();
@@ -126,9 +126,9 @@ fn a_policy_that_does_not_load_changes_nothing() {
     let mut too_large = lab.compile(&format!("{HEAD}{WEB}"), 2);
     too_large.actions = vec![1; (ACTION_CHUNKS as usize + 1) * CHUNK];
     for _ in 0..2 {
-        let error = lab.kernel.load_policy(&too_large).expect_err("the table has no room for it");
+        let error = lab.trial.load_policy(&too_large).expect_err("the table has no room for it");
         assert!(matches!(error, Error::Map { name: "ACTIONS", .. }), "{error}");
-        assert_eq!(lab.kernel.generation(), 1);
+        assert_eq!(lab.trial.kernel.generation(), 1);
     }
     assert_eq!(lab.counters(), before);
     assert_eq!(lab.reason(&udp(40_000, 5_060)), Reason::PassFlow);

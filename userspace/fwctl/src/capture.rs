@@ -5,6 +5,7 @@
 
 use std::fs::File;
 use std::io;
+use std::ops::ControlFlow;
 use std::path::Path;
 
 use callgate_alg::Time;
@@ -45,9 +46,6 @@ pub(crate) enum CaptureError {
         /// As in the file: see <https://www.tcpdump.org/linktypes.html>.
         link: i32,
     },
-    /// What came of a frame could not be written.
-    #[error("cannot write")]
-    Output(#[source] io::Error),
 }
 
 /// A captured frame.
@@ -61,8 +59,12 @@ pub(crate) struct Frame<'a> {
     pub(crate) bytes: &'a [u8],
 }
 
-/// Gives every frame of a capture to `each`, in the order of the file.
-pub(crate) fn read(path: &Path, each: impl FnMut(Frame<'_>) -> io::Result<()>) -> Result<(), CaptureError> {
+/// Gives every frame of a capture to `each`, in the order of the file, until it breaks off: with what, or `None`
+/// where it never did.
+pub(crate) fn read<B>(
+    path: &Path,
+    each: impl FnMut(Frame<'_>) -> ControlFlow<B>,
+) -> Result<Option<B>, CaptureError> {
     Frames { each, links: Vec::new(), number: 0, time: Time::default(), frame: Vec::new() }
         .read(File::open(path)?)
 }
@@ -96,8 +98,8 @@ struct Frames<F> {
     frame: Vec<u8>,
 }
 
-impl<F: FnMut(Frame<'_>) -> io::Result<()>> Frames<F> {
-    fn read(&mut self, file: impl io::Read + Send) -> Result<(), CaptureError> {
+impl<B, F: FnMut(Frame<'_>) -> ControlFlow<B>> Frames<F> {
+    fn read(&mut self, file: impl io::Read + Send) -> Result<Option<B>, CaptureError> {
         let mut capacity = BUFFER;
         let mut reader: Box<dyn PcapReaderIterator + Send> =
             create_reader(capacity, file).map_err(|error| match error {
@@ -107,10 +109,12 @@ impl<F: FnMut(Frame<'_>) -> io::Result<()>> Frames<F> {
         loop {
             let step = match reader.next() {
                 Ok((length, block)) => {
-                    self.block(block)?;
+                    if let ControlFlow::Break(end) = self.block(block)? {
+                        return Ok(Some(end));
+                    }
                     Step::Consume(length)
                 }
-                Err(PcapError::Eof) => return Ok(()),
+                Err(PcapError::Eof) => return Ok(None),
                 Err(PcapError::Incomplete(_)) => Step::Refill,
                 Err(PcapError::BufferTooSmall) if capacity < GREATEST_RECORD => Step::Grow,
                 Err(PcapError::UnexpectedEof) => Step::End,
@@ -118,7 +122,7 @@ impl<F: FnMut(Frame<'_>) -> io::Result<()>> Frames<F> {
             };
             match step {
                 Step::Consume(length) => reader.consume(length),
-                Step::End if reader.data().is_empty() => return Ok(()),
+                Step::End if reader.data().is_empty() => return Ok(None),
                 Step::End => return Err(CaptureError::Truncated(self.number)),
                 Step::Grow => {
                     capacity *= 2;
@@ -131,24 +135,24 @@ impl<F: FnMut(Frame<'_>) -> io::Result<()>> Frames<F> {
         }
     }
 
-    fn block(&mut self, block: PcapBlockOwned<'_>) -> Result<(), CaptureError> {
+    fn block(&mut self, block: PcapBlockOwned<'_>) -> Result<ControlFlow<B>, CaptureError> {
         match block {
             PcapBlockOwned::LegacyHeader(header) => {
                 let resolution = if header.is_nanosecond_precision() { 1_000_000_000 } else { 1_000_000 };
                 // The upper bits hold the length of a frame check sequence, not the type.
                 let kind = Linktype(header.network.0 & 0xffff);
                 self.links = vec![Link { kind, resolution, offset: 0 }];
-                Ok(())
+                Ok(ControlFlow::Continue(()))
             }
             PcapBlockOwned::Legacy(record) => {
-                let Some(link) = self.links.first().copied() else { return Ok(()) };
+                let Some(link) = self.links.first().copied() else { return Ok(ControlFlow::Continue(())) };
                 let stamp =
                     u128::from(record.ts_sec) * u128::from(link.resolution) + u128::from(record.ts_usec);
                 self.frame(link, Some(stamp), record.data)
             }
             PcapBlockOwned::NG(Block::SectionHeader(_)) => {
                 self.links.clear();
-                Ok(())
+                Ok(ControlFlow::Continue(()))
             }
             PcapBlockOwned::NG(Block::InterfaceDescription(interface)) => {
                 if self.links.len() >= MAX_INTERFACES {
@@ -160,7 +164,7 @@ impl<F: FnMut(Frame<'_>) -> io::Result<()>> Frames<F> {
                     resolution: resolution.ok_or(CaptureError::Malformed(self.number))?,
                     offset: interface.ts_offset(),
                 });
-                Ok(())
+                Ok(ControlFlow::Continue(()))
             }
             PcapBlockOwned::NG(Block::EnhancedPacket(packet)) => {
                 let link = usize::try_from(packet.if_id).ok().and_then(|place| self.links.get(place));
@@ -172,12 +176,17 @@ impl<F: FnMut(Frame<'_>) -> io::Result<()>> Frames<F> {
                 let link = *self.links.first().ok_or(CaptureError::Malformed(self.number))?;
                 self.frame(link, None, packet.packet_data())
             }
-            PcapBlockOwned::NG(_) => Ok(()),
+            PcapBlockOwned::NG(_) => Ok(ControlFlow::Continue(())),
         }
     }
 
     /// A frame without a time stamp was captured when the one before was.
-    fn frame(&mut self, link: Link, stamp: Option<u128>, bytes: &[u8]) -> Result<(), CaptureError> {
+    fn frame(
+        &mut self,
+        link: Link,
+        stamp: Option<u128>,
+        bytes: &[u8],
+    ) -> Result<ControlFlow<B>, CaptureError> {
         self.number += 1;
         if let Some(stamp) = stamp {
             let since = stamp.saturating_mul(NANOSECONDS) / u128::from(link.resolution);
@@ -197,7 +206,7 @@ impl<F: FnMut(Frame<'_>) -> io::Result<()>> Frames<F> {
             None => return Err(CaptureError::LinkType { frame: self.number, link: link.kind.0 }),
         };
         let frame = Frame { number: self.number, time: self.time, bytes };
-        (self.each)(frame).map_err(CaptureError::Output)
+        Ok((self.each)(frame))
     }
 }
 
@@ -282,7 +291,7 @@ mod tests {
         let mut seen = Vec::new();
         let each = |frame: Frame<'_>| {
             seen.push((frame.number, frame.time.0, frame.bytes.to_vec()));
-            Ok(())
+            ControlFlow::<()>::Continue(())
         };
         Frames { each, links: Vec::new(), number: 0, time: Time::default(), frame: Vec::new() }.read(file)?;
         Ok(seen)

@@ -4,14 +4,15 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::{events, replay};
+use crate::{blocks, check, events, explain, flows, replay};
 
 const AFTER_HELP: &str = "\
 Data goes to stdout, talk to stderr. Colours are used on a terminal unless NO_COLOR is set.
 Exit status: 0 yes; 1 a negative answer (a bad rules file, a daemon that says no);
 2 wrong usage, or the question could not be put (no daemon, no such file).";
 
-/// Shows what a Callgate firewall is doing and has it reload its rules; checks rules; replays captures.
+/// Shows what a Callgate firewall is doing and has it reload its rules; checks rules; explains verdicts; replays
+/// captures.
 #[derive(Debug, Parser)]
 #[command(name = "fwctl", version, after_help = AFTER_HELP)]
 pub(crate) struct Cli {
@@ -48,12 +49,18 @@ pub(crate) enum Command {
         #[command(flatten)]
         listing: Listing,
     },
-    /// Flows the kernel half knows
-    Flows {
+    Flows(Box<flows::Args>),
+    /// Blocked addresses: who wanted it, and for how long yet
+    Blocks {
         #[command(flatten)]
         listing: Listing,
     },
+    Block(blocks::Block),
+    Unblock(blocks::Unblock),
     /// Rules in force, in the order they are tried, with what each has decided
+    ///
+    /// Below them what is done where no rule matches, how the rules are laid out in the kernel and what that takes,
+    /// and what always passes.
     Rules {
         /// Show each rule's zones, addresses, services and limit too
         #[arg(long)]
@@ -64,10 +71,14 @@ pub(crate) enum Command {
     /// What speaks SCCP
     #[command(subcommand)]
     Sccp(Sccp),
-    /// What happened to phones, gateways and files, the oldest first
+    /// What speaks H.323
+    #[command(subcommand)]
+    H323(H323),
+    /// What happened to phones, gateways, files, and packets that were dropped, the oldest first
     ///
-    /// Registrations and their ends, alarms, refusals, transfers. The daemon remembers the last 4096, half of
-    /// them for refusals and transfers; they are in its log too, under `event`.
+    /// Registrations and their ends, alarms, refusals, transfers, blocks. The daemon remembers the last 4096, half
+    /// of them for refusals and transfers; they are in its log too, under `event`. Of dropped packets
+    /// (--kind dropped) a sample is told, and the last 2048 of them are remembered; --json has their first bytes.
     Events(events::Args),
     /// Read the rules again and put them in force at once
     ///
@@ -77,13 +88,8 @@ pub(crate) enum Command {
         /// Go over to this rules file instead of the one in force
         file: Option<PathBuf>,
     },
-    /// Check a rules file as the daemon would
-    ///
-    /// Needs neither a daemon nor privileges. Errors and warnings go to stderr; with --json to stdout.
-    Check {
-        /// The rules file
-        file: PathBuf,
-    },
+    Check(check::Args),
+    Explain(Box<explain::Args>),
     Replay(replay::Args),
 }
 
@@ -97,6 +103,20 @@ pub(crate) enum Sccp {
         #[command(flatten)]
         listing: Listing,
         /// Show each phone's ports, protocol version, lines and firmware too
+        #[arg(long)]
+        long: bool,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum H323 {
+    /// Endpoints that are registered with a gatekeeper, by address
+    ///
+    /// LEFT is the time after which the registration ends unless it is refreshed.
+    Registrations {
+        #[command(flatten)]
+        listing: Listing,
+        /// Show each endpoint's other aliases, identifier and signalling addresses too
         #[arg(long)]
         long: bool,
     },

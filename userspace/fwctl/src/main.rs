@@ -4,7 +4,10 @@
 //! - [`client`]: HTTP over the control socket
 //! - [`show`]: a printer per listing, on [`screen`] and [`table`]
 //! - [`events`]: what happened, and what happens
+//! - [`flows`]: what the kernel half knows, chosen and forgotten
+//! - [`blocks`]: addresses whose packets are dropped
 //! - [`check`]: reads a rules file as the daemon would
+//! - [`explain`]: shows what would become of a packet, and why
 //! - [`replay`]: puts a capture through the firewall, without privileges and without a daemon
 //!
 //! Data goes to stdout, talk to stderr. The exit status is 0 for yes, 1 for a negative answer (a bad rules file,
@@ -12,11 +15,14 @@
 
 #![forbid(unsafe_code)]
 
+mod blocks;
 mod capture;
 mod check;
 mod cli;
 mod client;
 mod events;
+mod explain;
+mod flows;
 mod replay;
 mod screen;
 mod show;
@@ -31,7 +37,7 @@ use clap::Parser;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use cli::{Cli, Command, Listing, Sccp};
+use cli::{Cli, Command, H323, Listing, Sccp};
 use client::{Client, ClientError};
 use screen::Screen;
 
@@ -74,7 +80,10 @@ fn run(cli: &Cli, out: &mut dyn Write) -> anyhow::Result<Outcome> {
         Command::Pinholes { listing } => {
             print(&page(&client, "/v1/pinholes", listing)?, json, out, show::pinholes)
         }
-        Command::Flows { listing } => print(&page(&client, "/v1/flows", listing)?, json, out, show::flows),
+        Command::Flows(args) => flows::run(&client, args, json, out),
+        Command::Blocks { listing } => print(&page(&client, "/v1/blocks", listing)?, json, out, show::blocks),
+        Command::Block(args) => blocks::block(&client, args, json, out),
+        Command::Unblock(args) => blocks::unblock(&client, args, json, out),
         Command::Rules { long } => {
             let rules = client.get("/v1/rules")?;
             print(&rules, json, out, |rules, screen| show::rules(rules, *long, screen))
@@ -84,9 +93,14 @@ fn run(cli: &Cli, out: &mut dyn Write) -> anyhow::Result<Outcome> {
             let page = page(&client, "/v1/phones", listing)?;
             print(&page, json, out, |page, screen| show::phones(page, *long, screen))
         }
+        Command::H323(H323::Registrations { listing, long }) => {
+            let page = page(&client, "/v1/h323/registrations", listing)?;
+            print(&page, json, out, |page, screen| show::registrations(page, *long, screen))
+        }
         Command::Events(args) => events::run(&client, args, json, out),
         Command::Reload { file } => reload(&client, file.as_deref(), json, out),
-        Command::Check { file } => check::run(file, json, out),
+        Command::Check(args) => check::run(args, json, out),
+        Command::Explain(args) => explain::run(&client, args, json, out),
         Command::Replay(args) => replay::run(args, json, out),
     }
 }

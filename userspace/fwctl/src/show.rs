@@ -1,6 +1,8 @@
 //! A printer per listing. Each takes what the daemon answered and writes it for people.
 
+mod blocks;
 mod events;
+mod h323;
 mod phones;
 
 use std::collections::BTreeMap;
@@ -10,13 +12,15 @@ use std::net::SocketAddr;
 use callgate_alg::call::{Medium, State};
 use callgate_api::{
     CallEnd, CallRow, CounterRow, ErrorReply, FlowRow, Page, PinholeRow, ReloadReply, RuleRow, Rules, Status,
-    StreamRow, XdpMode,
+    StreamRow, TableSizes, XdpMode, ZoneRow,
 };
 
 use crate::screen::{Screen, Tone, bytes, duration, number, plural, printable};
 use crate::table::{Cell, Table, address, count, cut, spare, text};
 
+pub(crate) use blocks::blocks;
 pub(crate) use events::{event, events, lost};
+pub(crate) use h323::registrations;
 pub(crate) use phones::phones;
 
 /// A heartbeat older than this is taken for a dead daemon by the kernel half.
@@ -107,6 +111,9 @@ pub(crate) fn calls(page: &Page<CallRow>, long: bool, screen: &mut Screen<'_>) -
         ]);
         if long {
             table.note(format!("{} → {}, {}", call.caller.signalling, call.callee.signalling, call.key));
+            for line in call.h323.as_ref().map(h323::call_lines).unwrap_or_default() {
+                table.note(line);
+            }
             for stream in &call.streams {
                 table.note(stream_line(stream));
             }
@@ -161,7 +168,7 @@ pub(crate) fn flows(page: &Page<FlowRow>, screen: &mut Screen<'_>) -> io::Result
             protocol.into(),
             flow.from.to_string().into(),
             flow.to.to_string().into(),
-            flow.state.name().into(),
+            format!("{}{}", flow.state.name(), if flow.peer { "*" } else { "" }).into(),
             number(flow.packets.iter().sum()).into(),
             duration(flow.idle_s).into(),
             flow.rule.as_deref().unwrap_or("-").into(),
@@ -181,7 +188,11 @@ pub(crate) fn rules(rules: &Rules, long: bool, screen: &mut Screen<'_>) -> io::R
         cut("ADVISORY", 10),
     ]);
     for rule in &rules.rules {
-        let tone = if rule.action == "drop" { Tone::Bad } else { Tone::Plain };
+        let tone = match rule.action.as_str() {
+            _ if !rule.active => Tone::Dim,
+            "drop" | "reject" => Tone::Bad,
+            _ => Tone::Plain,
+        };
         let limited = if rule.limited > 0 { Tone::Warn } else { Tone::Dim };
         let idle = if rule.packets == 0 { Tone::Dim } else { Tone::Plain };
         let action = match &rule.inspect {
@@ -207,6 +218,18 @@ pub(crate) fn rules(rules: &Rules, long: bool, screen: &mut Screen<'_>) -> io::R
         rules.defaults.iter().map(|default| format!("{} {}", default.zone, default.action)).collect();
     let mut lines = Lines { screen };
     lines.add("no match", &[(printable(&defaults.join(", ")).into_owned(), Tone::Plain)])?;
+    for zone in &rules.zones {
+        let (sources, more) = zone_lines(zone);
+        lines.add("zone", &[(printable(&sources).into_owned(), Tone::Plain)])?;
+        if !more.is_empty() {
+            lines.add("", &[(printable(&more).into_owned(), Tone::Plain)])?;
+        }
+    }
+    if !rules.tables.form.is_empty() {
+        lines.add("tables", &[(tables_line(rules), Tone::Plain)])?;
+        lines.add("", &[(contents_line(&rules.tables), Tone::Plain)])?;
+        lines.add("classes", &[(classes_line(&rules.tables), Tone::Plain)])?;
+    }
     for builtin in &rules.builtin {
         let passed = format!("{}: {}", printable(&builtin.name), printable(&builtin.about));
         lines.add("built in", &[(passed, Tone::Dim)])?;
@@ -341,10 +364,55 @@ fn rule_line(rule: &RuleRow) -> String {
     if let Some(limit) = &rule.limit {
         line.push_str(&format!(", {limit}"));
     }
+    if let Some(when) = &rule.when {
+        line.push_str(&format!(", {when}{}", if rule.active { "" } else { " (not now)" }));
+    }
     if rule.log {
         line.push_str(", logged");
     }
     line
+}
+
+fn tables_line(rules: &Rules) -> String {
+    let TableSizes { form, bytes: size, .. } = &rules.tables;
+    format!("{}, {} bytes, generation {}", printable(form), bytes(*size), rules.generation)
+}
+
+/// What the tables hold; kinds of which there is none are left out.
+fn contents_line(tables: &TableSizes) -> String {
+    let TableSizes { entries, cells, vectors, chunks, prefixes, .. } = *tables;
+    let kinds = [(cells, "cell"), (vectors, "vector"), (chunks, "chunk"), (prefixes, "network")];
+    let kinds = kinds.into_iter().filter(|(n, _)| *n > 0);
+    [(entries, "row")]
+        .into_iter()
+        .chain(kinds)
+        .map(|(n, what)| plural(n, what))
+        .collect::<Vec<_>>()
+        .join(", ")
+}
+
+/// Classes by field; those of fields that no rule tells apart are left out.
+fn classes_line(tables: &TableSizes) -> String {
+    let classes = tables.classes.iter().filter(|(_, n)| **n > 1);
+    let classes: Vec<String> = classes
+        .map(|(field, n)| format!("{} {}", number((*n).into()), printable(field).replace('_', " ")))
+        .collect();
+    if classes.is_empty() { "one of each field".to_owned() } else { classes.join(", ") }
+}
+
+/// What is said of a zone, and its networks and dropped link protocols.
+fn zone_lines(zone: &ZoneRow) -> (String, String) {
+    let ZoneRow { zone, interfaces, networks, anti_spoof, bogons, fragments, link_drops } = zone;
+    let interfaces = interfaces.join(" ");
+    let sources =
+        format!("{zone} ({interfaces}): anti-spoof {anti_spoof}, bogons {bogons}, fragments {fragments}");
+    let networks = match networks.len() {
+        0 => None,
+        1..=4 => Some(format!("networks {}", networks.join(" "))),
+        many => Some(format!("{} networks", number(many as u64))),
+    };
+    let drops = (!link_drops.is_empty()).then(|| format!("drops {}", link_drops.join(" ")));
+    (sources, networks.into_iter().chain(drops).collect::<Vec<_>>().join(", "))
 }
 
 const fn medium(medium: Medium) -> &'static str {

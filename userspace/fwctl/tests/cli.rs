@@ -1,9 +1,7 @@
 //! The tool as its callers see it: exit status, stdout and stderr, against a daemon that knows its answers by heart.
 
-use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use serde_json::{Value, json};
@@ -63,6 +61,35 @@ fn counters() -> Value {
         {"interface": "eth0", "reason": "pinhole", "dropped": false, "packets": 1234567, "bytes": 246913400},
         {"interface": "eth0", "reason": "no-pinhole", "dropped": true, "packets": 12, "bytes": 2400},
     ]})
+}
+
+#[test]
+fn flows_are_killed_by_what_is_said_of_them_and_never_all() {
+    let daemon = Daemon::start(vec![("/v1/flows/kill", 200, json!({"flows": 2}))]);
+    let (status, out, err) =
+        parts(&daemon.run(&["flows", "--kill", "--from", "192.0.2.0/24", "--port", "80"]));
+    assert_eq!((status, out.as_str(), err.as_str()), (0, "2 flows killed\n", ""));
+    let (status, out, err) = parts(&daemon.run(&["flows", "--kill"]));
+    assert_eq!((status, out.as_str()), (2, ""));
+    assert!(err.contains("would kill every flow"), "{err}");
+    for wrong in [["--from", "there"], ["--port", "70000"], ["--state", "open"]] {
+        assert_eq!(parts(&daemon.run(&["flows", wrong[0], wrong[1]])).0, 2, "{wrong:?}");
+    }
+}
+
+#[test]
+fn a_block_is_done_or_refused_with_the_reason() {
+    let row =
+        json!({"address": "192.0.2.7", "cause": "operator", "text": "", "since_unix": 1, "left_s": 600});
+    let no = json!({"error": "10.0.0.1 must never be blocked", "hint": "take it out first"});
+    let daemon = Daemon::start(vec![("/v1/block", 200, row), ("/v1/unblock", 422, no)]);
+    let (status, out, _) = parts(&daemon.run(&["block", "192.0.2.7", "--for", "10m"]));
+    assert_eq!((status, out.as_str()), (0, "192.0.2.7 blocked for 10m00s\n"));
+    let (status, out, err) = parts(&daemon.run(&["unblock", "192.0.2.7"]));
+    assert_eq!((status, out.as_str()), (1, ""));
+    assert_eq!(err, "fwctl: 10.0.0.1 must never be blocked\n       take it out first\n");
+    assert_eq!(parts(&daemon.run(&["block", "192.0.2.7", "--for", "1y"])).0, 2);
+    assert_eq!(parts(&daemon.run(&["block", "192.0.2.0/24"])).0, 2);
 }
 
 #[test]
@@ -192,43 +219,4 @@ fn following_goes_on_until_nobody_reads() {
     let (status, _, err) = parts(&child.wait_with_output().expect("it ends"));
     assert_eq!(status, 0);
     assert!(err.starts_with("fwctl: 3 events have been forgotten by the daemon\n"), "{err}");
-}
-
-fn check(directory: &Path, text: &str, arguments: &[&str]) -> (i32, String, String) {
-    fs::write(directory.join("rules.toml"), text).expect("a rules file");
-    let output = fwctl().current_dir(directory).args(["check", "rules.toml"]).args(arguments).output();
-    parts(&output.expect("it runs"))
-}
-
-#[test]
-fn check_tells_good_rules_from_bad() {
-    const GOOD: &str = "\
-version = 1
-[zones]
-outside = [\"eth0\"]
-[[rule]]
-name = \"web\"
-service = \"https\"
-action = \"track\"
-";
-    let directory = tempfile::tempdir().expect("a temporary directory");
-    let (status, out, err) = check(directory.path(), GOOD, &[]);
-    assert_eq!(
-        (status, out.as_str(), err.as_str()),
-        (0, "rules.toml: good (1 rule, 1 zone, 0 groups)\n", "")
-    );
-
-    let bad = GOOD.replace("\"track\"", "\"trakc\"");
-    let (status, out, err) = check(directory.path(), &bad, &[]);
-    assert_eq!((status, out.as_str()), (1, ""));
-    assert!(err.contains("rules.toml:7:10: error:") && err.contains("track"), "{err}");
-
-    let (status, out, err) = check(directory.path(), &bad, &["--json"]);
-    let answer: Value = serde_json::from_str(&out).expect("JSON");
-    assert_eq!((status, err.as_str(), &answer["ok"]), (1, "", &json!(false)));
-    let finding = &answer["diagnostics"][0];
-    assert_eq!(
-        (&finding["line"], &finding["column"], &finding["severity"]),
-        (&json!(7), &json!(10), &json!("error"))
-    );
 }

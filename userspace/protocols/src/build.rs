@@ -6,14 +6,12 @@
 
 pub mod ras;
 pub mod sccp;
-mod writer;
 
 use std::net::{IpAddr, SocketAddr};
 
-use writer::{Writer, encode};
+use crate::refuse::{H225_VERSION, q931};
+use crate::writer::{Writer, encode};
 
-/// H.225.0 version 4: itu-t(0) recommendation(0) h(8) 2250 version(0) 4.
-const H225_VERSION: [u8; 6] = [0x00, 0x08, 0x91, 0x4a, 0x00, 0x04];
 /// H.245 version 7.
 const H245_VERSION: [u8; 6] = [0x00, 0x08, 0x81, 0x75, 0x00, 0x07];
 
@@ -155,14 +153,28 @@ pub fn release_complete(call: &Call, to_origin: bool, parts: &Parts) -> Vec<u8> 
 
 /// fastStart of a Setup: G.711 µ-law to and from `own`.
 pub fn proposals(own: Media) -> Vec<Vec<u8>> {
-    vec![channel(1, Some((None, own.rtcp)), None), channel(2, None, Some((Some(own.rtp), own.rtcp)))]
+    vec![
+        channel(1, (g711, None), Some((None, own.rtcp)), None),
+        channel(2, (g711, None), None, Some((Some(own.rtp), own.rtcp))),
+    ]
+}
+
+/// fastStart of a Setup: `codecs` of them, seven at most, each to and from `own`, and with its payload type.
+pub fn offer(own: Media, codecs: usize) -> Vec<Vec<u8>> {
+    let mut offer = Vec::new();
+    for ((codec, payload), number) in CODECS.into_iter().take(codecs).zip(0_u16..) {
+        let codec = (codec, Some(payload));
+        offer.push(channel(2 * number + 1, codec, Some((None, own.rtcp)), None));
+        offer.push(channel(2 * number + 2, codec, None, Some((Some(own.rtp), own.rtcp))));
+    }
+    offer
 }
 
 /// fastStart of an answer: `own` sends to `caller` what [`proposals`] offered to receive there, and receives.
 pub fn acceptance(own: Media, caller: SocketAddr) -> Vec<Vec<u8>> {
     vec![
-        channel(1, Some((Some(own.rtp), own.rtcp)), None),
-        channel(101, None, Some((Some(caller), own.rtcp))),
+        channel(1, (g711, None), Some((Some(own.rtp), own.rtcp)), None),
+        channel(101, (g711, None), None, Some((Some(caller), own.rtcp))),
     ]
 }
 
@@ -197,8 +209,8 @@ pub fn master_slave_determination_ack(master: bool) -> Vec<u8> {
 pub fn open_logical_channel(number: u16, session: u8, rtcp: SocketAddr) -> Vec<u8> {
     encode(|w| {
         request(w, 3).preamble(false, &[false]).u16(number - 1).preamble(false, &[false]);
-        audio(w);
-        w.added(0, |w| h2250(w, session, None, rtcp));
+        audio(w, g711);
+        w.added(0, |w| h2250(w, session, None, rtcp, None));
     })
 }
 
@@ -251,10 +263,7 @@ pub fn end_session() -> Vec<u8> {
 
 /// Puts a message into a TPKT.
 pub fn tpkt(message: &[u8]) -> Vec<u8> {
-    let mut frame = vec![3, 0];
-    frame.extend_from_slice(&((message.len() + 4) as u16).to_be_bytes());
-    frame.extend_from_slice(message);
-    frame
+    crate::refuse::tpkt(message)
 }
 
 /// A Q.931 message with `elements`, and the User-User element that `body` begins, as a TPKT.
@@ -275,14 +284,7 @@ fn message(
         }
         w.additions(3, &additions);
     });
-    let [high, low] = call.reference.to_be_bytes();
-    let mut payload = vec![0x08, 0x02, high & 0x7f | u8::from(to_origin) << 7, low, kind];
-    payload.extend_from_slice(elements);
-    payload.push(0x7e);
-    payload.extend_from_slice(&((user_user.len() + 1) as u16).to_be_bytes());
-    payload.push(0x05);
-    payload.extend_from_slice(&user_user);
-    tpkt(&payload)
+    tpkt(&q931(call.reference, to_origin, kind, elements, &user_user))
 }
 
 /// CallProceeding-UUIE and Alerting-UUIE.
@@ -358,14 +360,33 @@ fn h245_address(w: &mut Writer, address: SocketAddr) {
 /// The addresses of one direction: mediaChannel and mediaControlChannel.
 type Addresses = (Option<SocketAddr>, SocketAddr);
 
+/// Writes an AudioCapability.
+type Codec = fn(&mut Writer);
+
+/// G.711 µ-law and A-law, G.729A, G.729AB, G.723.1, GSM, G.722; and their payload types (RFC 3551).
+const CODECS: [(Codec, u8); 7] = [
+    (g711, 0),
+    (|w| _ = w.choice(1, 4).u8(19), 8),
+    (|w| _ = w.choice(11, 4).u8(5), 18),
+    (|w| _ = w.added(1, |w| _ = w.u8(5)), 18),
+    (|w| _ = w.choice(8, 4).u8(0).bool(true), 4),
+    (|w| _ = w.added(3, |w| _ = w.preamble(false, &[]).u8(32).bits(0, 2)), 3),
+    (|w| _ = w.choice(5, 4).u8(19), 9),
+];
+
 /// An OpenLogicalChannel of fastStart, in one direction.
-fn channel(number: u16, forward: Option<Addresses>, reverse: Option<Addresses>) -> Vec<u8> {
+fn channel(
+    number: u16,
+    (codec, payload): (Codec, Option<u8>),
+    forward: Option<Addresses>,
+    reverse: Option<Addresses>,
+) -> Vec<u8> {
     encode(|w| {
         w.preamble(false, &[reverse.is_some()]).u16(number - 1).preamble(false, &[false]);
         match forward {
             Some((media, control)) => {
-                audio(w);
-                w.added(0, |w| h2250(w, 1, media, control));
+                audio(w, codec);
+                w.added(0, |w| h2250(w, 1, media, control, payload));
             }
             None => {
                 w.choice(1, 3); // nullData
@@ -374,26 +395,34 @@ fn channel(number: u16, forward: Option<Addresses>, reverse: Option<Addresses>) 
         }
         if let Some((media, control)) = reverse {
             w.preamble(false, &[true]);
-            audio(w);
-            w.added(0, |w| h2250(w, 1, media, control));
+            audio(w, codec);
+            w.added(0, |w| h2250(w, 1, media, control, payload));
         }
     })
 }
 
 /// H2250LogicalChannelParameters.
-fn h2250(w: &mut Writer, session: u8, media: Option<SocketAddr>, control: SocketAddr) {
-    w.preamble(false, &[false, false, media.is_some(), false, true, false, false, false, false, false]);
+fn h2250(w: &mut Writer, session: u8, media: Option<SocketAddr>, control: SocketAddr, payload: Option<u8>) {
+    let told = payload.is_some();
+    w.preamble(false, &[false, false, media.is_some(), false, true, false, told, false, false, told]);
     w.u8(session);
     if let Some(media) = media {
         h245_address(w, media);
     }
     h245_address(w, control);
+    if let Some(payload) = payload {
+        w.bool(true); // silenceSuppression
+        // mediaPacketization: rtpPayloadType, by the number of its RFC
+        w.added(0, |w| {
+            w.preamble(false, &[true]).choice(1, 2).bool(false).u16(3551 - 1).bits(u32::from(payload), 7);
+        });
+    }
 }
 
-/// DataType: audioData, G.711 µ-law.
-fn audio(w: &mut Writer) {
+/// DataType: audioData.
+fn audio(w: &mut Writer, codec: Codec) {
     w.choice(3, 3);
-    g711(w);
+    codec(w);
 }
 
 /// AudioCapability: g711Ulaw64k, 20 ms.

@@ -4,19 +4,24 @@
 //! message unreadable, and so does one in the root of a type, where nothing behind it could be found again; an
 //! extension that nobody here needs may hold anything.
 
+mod alias;
+pub(crate) mod generic;
 pub(crate) mod types;
 
 use std::net::SocketAddr;
 
 use crate::per::{Alternative, Fault, Reader, Result, Strings, Type};
+pub use alias::{Alias, Aliases, Guid, Identifier};
+use generic::{ABSENT, Common};
+pub use generic::{Features, Tokens};
+pub use types::Addresses;
 use types::{
-    ALIASES, CALL_TYPE, CLEAR_TOKEN, ENDPOINT_TYPE, NON_STANDARD, ONE_OF_THREE, QSERIES_OPTIONS,
-    SECURITY_MODE, aliases, call_identifier, transport_address,
+    ENDPOINT_TYPE, NON_STANDARD, QSERIES_OPTIONS, SECURITY_MODE, call_identifier, root_tokens,
+    transport_address,
 };
-pub use types::{Addresses, Alias, Guid};
 
 /// Which message of h323-message-body it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Body {
     /// A call is wanted.
     Setup,
@@ -45,10 +50,33 @@ pub enum Body {
     /// Of the other party.
     Notify,
     /// One that a later version has added.
+    #[default]
     Unknown,
 }
 
-/// Why a Facility was sent (FacilityReason), as far as it matters here.
+impl Body {
+    /// The message's name in the standard.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Setup => "setup",
+            Self::CallProceeding => "callProceeding",
+            Self::Connect => "connect",
+            Self::Alerting => "alerting",
+            Self::Information => "information",
+            Self::ReleaseComplete => "releaseComplete",
+            Self::Facility => "facility",
+            Self::Progress => "progress",
+            Self::Empty => "empty",
+            Self::Status => "status",
+            Self::StatusInquiry => "statusInquiry",
+            Self::SetupAcknowledge => "setupAcknowledge",
+            Self::Notify => "notify",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+/// Why a Facility was sent (FacilityReason).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FacilityReason {
     /// The call is to be made to alternativeAddress, a gatekeeper.
@@ -57,14 +85,65 @@ pub enum FacilityReason {
     CallForwarded,
     /// The call is to be made to alternativeAddress, an MC.
     RouteCallToMc,
+    /// It is not said.
+    Undefined,
+    /// A conference is to be chosen.
+    ConferenceListChoice,
     /// H.245 is to be started, at h245Address.
     StartH245,
+    /// The sender does not do H.245.
+    NoH245,
+    /// New tokens are to be used.
+    NewTokens,
+    /// The features have changed.
+    FeatureSetUpdate,
+    /// Elements of another message are passed on.
+    ForwardedElements,
+    /// Something is carried along.
+    TransportedInformation,
     /// Any other.
     Other,
 }
 
+impl FacilityReason {
+    /// Its name in the standard.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::RouteCallToGatekeeper => "routeCallToGatekeeper",
+            Self::CallForwarded => "callForwarded",
+            Self::RouteCallToMc => "routeCallToMC",
+            Self::Undefined => "undefinedReason",
+            Self::ConferenceListChoice => "conferenceListChoice",
+            Self::StartH245 => "startH245",
+            Self::NoH245 => "noH245",
+            Self::NewTokens => "newTokens",
+            Self::FeatureSetUpdate => "featureSetUpdate",
+            Self::ForwardedElements => "forwardedElements",
+            Self::TransportedInformation => "transportedInformation",
+            Self::Other => "unknown",
+        }
+    }
+
+    fn read(r: &mut Reader<'_>) -> Result<Self> {
+        Ok(match r.one_of(4)? {
+            Alternative::Root(0) => Self::RouteCallToGatekeeper,
+            Alternative::Root(1) => Self::CallForwarded,
+            Alternative::Root(2) => Self::RouteCallToMc,
+            Alternative::Root(_) => Self::Undefined,
+            Alternative::Added(0) => Self::ConferenceListChoice,
+            Alternative::Added(1) => Self::StartH245,
+            Alternative::Added(2) => Self::NoH245,
+            Alternative::Added(3) => Self::NewTokens,
+            Alternative::Added(4) => Self::FeatureSetUpdate,
+            Alternative::Added(5) => Self::ForwardedElements,
+            Alternative::Added(6) => Self::TransportedInformation,
+            Alternative::Added(_) => Self::Other,
+        })
+    }
+}
+
 /// An H.225.0 call signalling message.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Message<'a> {
     /// Which it is.
     pub body: Body,
@@ -84,19 +163,97 @@ pub struct Message<'a> {
     pub h245_control: Strings<'a>,
     /// H.245 messages sent along with fastStart in a Setup (parallelH245Control).
     pub parallel_h245_control: Strings<'a>,
-    /// First of sourceAddress.
-    pub source: Option<Alias<'a>>,
-    /// First of destinationAddress.
-    pub destination: Option<Alias<'a>>,
+    /// Signalling of another protocol, such as QSIG, is tunnelled (tunnelledSignallingMessage).
+    pub tunnelled_protocol: bool,
+    /// sourceAddress.
+    pub source: Aliases<'a>,
+    /// destinationAddress.
+    pub destination: Aliases<'a>,
     /// sourceCallSignalAddress.
     pub source_address: Option<SocketAddr>,
     /// destCallSignalAddress.
     pub destination_address: Option<SocketAddr>,
     /// Where a Facility asks the call to be made instead.
     pub alternative_address: Option<SocketAddr>,
+    /// To whom a Facility asks the call to be made instead.
+    pub alternative_alias: Aliases<'a>,
     /// Why a Facility was sent.
     pub facility: Option<FacilityReason>,
+    /// Why a call was released, by the reason's name in the standard.
+    pub release_reason: Option<&'static str>,
+    /// The sender can have several calls on this connection.
+    pub multiple_calls: Option<bool>,
+    /// The sender can keep this connection when it has no call.
+    pub maintain_connection: Option<bool>,
+    /// H.235 tokens.
+    pub tokens: Tokens,
+    /// H.460 features.
+    pub features: Features,
 }
+
+/// Where a kind of message has the extension additions that most kinds have; [`ABSENT`] if it has not.
+struct Additions {
+    call: u8,
+    fast_start: u8,
+    fast_connect_refused: u8,
+    /// multipleCalls; maintainConnection is the next.
+    multiple_calls: u8,
+    common: Common,
+}
+
+const SETUP: Additions = Additions {
+    call: 2,
+    fast_start: 6,
+    fast_connect_refused: ABSENT,
+    multiple_calls: 10,
+    common: Common { tokens: 4, crypto_tokens: 5, feature_set: ABSENT, generic_data: ABSENT },
+};
+const CALL_PROCEEDING: Additions = Additions {
+    call: 0,
+    fast_start: 4,
+    fast_connect_refused: 7,
+    multiple_calls: 5,
+    common: Common { tokens: 2, crypto_tokens: 3, feature_set: 8, generic_data: ABSENT },
+};
+const ALERTING: Additions = Additions {
+    fast_connect_refused: 10,
+    common: Common { feature_set: 13, ..CALL_PROCEEDING.common },
+    ..CALL_PROCEEDING
+};
+const CONNECT: Additions = Additions {
+    fast_connect_refused: 11,
+    common: Common { feature_set: 14, ..CALL_PROCEEDING.common },
+    ..CALL_PROCEEDING
+};
+const INFORMATION: Additions = Additions {
+    call: 0,
+    fast_start: 3,
+    fast_connect_refused: 4,
+    multiple_calls: ABSENT,
+    common: Common { tokens: 1, crypto_tokens: 2, feature_set: ABSENT, generic_data: ABSENT },
+};
+const RELEASE_COMPLETE: Additions = Additions {
+    call: 0,
+    fast_start: ABSENT,
+    fast_connect_refused: ABSENT,
+    multiple_calls: ABSENT,
+    common: Common { tokens: 1, crypto_tokens: 2, feature_set: 8, generic_data: ABSENT },
+};
+const FACILITY: Additions = Additions {
+    call: 0,
+    fast_start: 7,
+    fast_connect_refused: 10,
+    multiple_calls: 8,
+    common: Common { tokens: 3, crypto_tokens: 4, feature_set: 13, generic_data: ABSENT },
+};
+/// What the other kinds need of these lies in their roots.
+const PROGRESS: Additions = Additions {
+    call: ABSENT,
+    fast_start: ABSENT,
+    fast_connect_refused: 2,
+    multiple_calls: 0,
+    common: Common { tokens: ABSENT, crypto_tokens: ABSENT, feature_set: ABSENT, generic_data: ABSENT },
+};
 
 impl<'a> Message<'a> {
     /// Reads an H323-UserInformation.
@@ -106,35 +263,22 @@ impl<'a> Message<'a> {
     /// being read.
     pub fn parse(encoding: &'a [u8]) -> Result<Self> {
         let r = &mut Reader::new(encoding);
-        let mut message = Self {
-            body: Body::Unknown,
-            call: None,
-            conference: None,
-            h245_address: None,
-            fast_start: Strings::default(),
-            fast_connect_refused: false,
-            tunnelling: false,
-            h245_control: Strings::default(),
-            parallel_h245_control: Strings::default(),
-            source: None,
-            destination: None,
-            source_address: None,
-            destination_address: None,
-            alternative_address: None,
-            facility: None,
-        };
+        let mut message = Self::default();
         // H323-UserInformation: h323-uu-pdu, then user-data, which nobody needs.
         r.preamble(1)?;
         // H323-UU-PDU
         let mut preamble = r.preamble(1)?;
         message.body(r)?;
-        if preamble.optional() {
-            r.skip(&NON_STANDARD)?;
-        }
+        r.skip_if(preamble.optional(), &NON_STANDARD)?;
         for index in r.additions(preamble)? {
             match index {
                 1 => message.tunnelling = r.open(Reader::bool)??,
                 2 => message.h245_control = r.open(Reader::strings)??,
+                5 => {
+                    r.skip_open()?;
+                    message.tunnelled_protocol = true;
+                }
+                8 => message.features.list(r)?,
                 _ => r.skip_open()?,
             }
         }
@@ -145,9 +289,9 @@ impl<'a> Message<'a> {
     fn body(&mut self, r: &mut Reader<'a>) -> Result<()> {
         match r.choice(7)? {
             Alternative::Root(0) => self.setup(r),
-            Alternative::Root(1) => self.call_proceeding(r, Body::CallProceeding),
+            Alternative::Root(1) => self.call_proceeding(r, Body::CallProceeding, &CALL_PROCEEDING),
             Alternative::Root(2) => self.connect(r),
-            Alternative::Root(3) => self.call_proceeding(r, Body::Alerting),
+            Alternative::Root(3) => self.call_proceeding(r, Body::Alerting, &ALERTING),
             Alternative::Root(4) => self.information(r),
             Alternative::Root(5) => self.release_complete(r),
             Alternative::Root(6) => self.facility(r),
@@ -173,55 +317,46 @@ impl<'a> Message<'a> {
     fn setup(&mut self, r: &mut Reader<'a>) -> Result<()> {
         self.body = Body::Setup;
         let mut preamble = r.preamble(7)?;
-        r.skip(&Type::Bytes)?; // protocolIdentifier
+        r.bytes()?; // protocolIdentifier
         self.h245_address = optional_address(r, preamble.optional())?;
         if preamble.optional() {
-            self.source = aliases(r)?;
+            self.source = Aliases::read(r)?;
         }
         r.skip(&ENDPOINT_TYPE)?; // sourceInfo
         if preamble.optional() {
-            self.destination = aliases(r)?;
+            self.destination = Aliases::read(r)?;
         }
         self.destination_address = optional_address(r, preamble.optional())?;
         if preamble.optional() {
-            r.skip(&ALIASES)?; // destExtraCallInfo
+            Aliases::read(r)?; // destExtraCallInfo
         }
-        if preamble.optional() {
-            r.skip(&Type::ListOf(&Type::Integer(65_535)))?; // destExtraCRV
-        }
+        r.skip_if(preamble.optional(), &Type::ListOf(&Type::Integer(65_535)))?; // destExtraCRV
         r.bool()?; // activeMC
         self.conference = Some(Guid(r.array()?));
-        r.skip(&ONE_OF_THREE)?; // conferenceGoal
-        if preamble.optional() {
-            r.skip(&QSERIES_OPTIONS)?; // callServices
-        }
-        r.skip(&CALL_TYPE)?;
+        r.one_of(3)?; // conferenceGoal
+        r.skip_if(preamble.optional(), &QSERIES_OPTIONS)?; // callServices
+        r.one_of(4)?; // callType
         for index in r.additions(preamble)? {
             match index {
                 0 => self.source_address = r.open(transport_address)??,
-                2 => self.call = Some(r.open(call_identifier)??),
-                6 => self.fast_start = r.open(Reader::strings)??,
+                // neededFeatures, desiredFeatures, supportedFeatures
+                21..=23 => self.features.list(r)?,
                 24 => self.parallel_h245_control = r.open(Reader::strings)??,
-                _ => r.skip_open()?,
+                _ => self.addition(r, index, &SETUP)?,
             }
         }
         Ok(())
     }
 
     /// CallProceeding-UUIE, and Alerting-UUIE, which differs only in later extensions.
-    fn call_proceeding(&mut self, r: &mut Reader<'a>, body: Body) -> Result<()> {
+    fn call_proceeding(&mut self, r: &mut Reader<'a>, body: Body, additions: &Additions) -> Result<()> {
         self.body = body;
         let mut preamble = r.preamble(1)?;
-        r.skip(&Type::Bytes)?; // protocolIdentifier
+        r.bytes()?; // protocolIdentifier
         r.skip(&ENDPOINT_TYPE)?; // destinationInfo
         self.h245_address = optional_address(r, preamble.optional())?;
-        let refused = if body == Body::Alerting { 10 } else { 7 };
         for index in r.additions(preamble)? {
-            match index {
-                0 => self.call = Some(r.open(call_identifier)??),
-                4 => self.fast_start = r.open(Reader::strings)??,
-                _ => self.refusal_or_other(r, index == refused)?,
-            }
+            self.addition(r, index, additions)?;
         }
         Ok(())
     }
@@ -229,16 +364,12 @@ impl<'a> Message<'a> {
     fn connect(&mut self, r: &mut Reader<'a>) -> Result<()> {
         self.body = Body::Connect;
         let mut preamble = r.preamble(1)?;
-        r.skip(&Type::Bytes)?; // protocolIdentifier
+        r.bytes()?; // protocolIdentifier
         self.h245_address = optional_address(r, preamble.optional())?;
         r.skip(&ENDPOINT_TYPE)?; // destinationInfo
         self.conference = Some(Guid(r.array()?));
         for index in r.additions(preamble)? {
-            match index {
-                0 => self.call = Some(r.open(call_identifier)??),
-                4 => self.fast_start = r.open(Reader::strings)??,
-                _ => self.refusal_or_other(r, index == 11)?,
-            }
+            self.addition(r, index, &CONNECT)?;
         }
         Ok(())
     }
@@ -246,31 +377,22 @@ impl<'a> Message<'a> {
     fn information(&mut self, r: &mut Reader<'a>) -> Result<()> {
         self.body = Body::Information;
         let preamble = r.preamble(0)?;
-        r.skip(&Type::Bytes)?; // protocolIdentifier
+        r.bytes()?; // protocolIdentifier
         for index in r.additions(preamble)? {
-            match index {
-                0 => self.call = Some(r.open(call_identifier)??),
-                3 => self.fast_start = r.open(Reader::strings)??,
-                _ => self.refusal_or_other(r, index == 4)?,
-            }
+            self.addition(r, index, &INFORMATION)?;
         }
         Ok(())
     }
 
     fn release_complete(&mut self, r: &mut Reader<'a>) -> Result<()> {
-        /// The twelve reasons of ReleaseCompleteReason's root are all NULL.
-        const REASON: Type = Type::OpenChoice(&[Type::Bits(0); 12]);
         self.body = Body::ReleaseComplete;
         let mut preamble = r.preamble(1)?;
-        r.skip(&Type::Bytes)?; // protocolIdentifier
+        r.bytes()?; // protocolIdentifier
         if preamble.optional() {
-            r.skip(&REASON)?;
+            self.release_reason = Some(release_reason(r.one_of(12)?));
         }
         for index in r.additions(preamble)? {
-            match index {
-                0 => self.call = Some(r.open(call_identifier)??),
-                _ => r.skip_open()?,
-            }
+            self.addition(r, index, &RELEASE_COMPLETE)?;
         }
         Ok(())
     }
@@ -278,30 +400,19 @@ impl<'a> Message<'a> {
     fn facility(&mut self, r: &mut Reader<'a>) -> Result<()> {
         self.body = Body::Facility;
         let mut preamble = r.preamble(3)?;
-        r.skip(&Type::Bytes)?; // protocolIdentifier
+        r.bytes()?; // protocolIdentifier
         self.alternative_address = optional_address(r, preamble.optional())?;
         if preamble.optional() {
-            r.skip(&ALIASES)?; // alternativeAliasAddress
+            self.alternative_alias = Aliases::read(r)?;
         }
         if preamble.optional() {
             self.conference = Some(Guid(r.array()?));
         }
-        self.facility = Some(match r.choice(4)? {
-            Alternative::Root(0) => FacilityReason::RouteCallToGatekeeper,
-            Alternative::Root(1) => FacilityReason::CallForwarded,
-            Alternative::Root(2) => FacilityReason::RouteCallToMc,
-            Alternative::Root(_) => FacilityReason::Other,
-            Alternative::Added(index) => {
-                r.skip_open()?;
-                if index == 1 { FacilityReason::StartH245 } else { FacilityReason::Other }
-            }
-        });
+        self.facility = Some(FacilityReason::read(r)?);
         for index in r.additions(preamble)? {
             match index {
-                0 => self.call = Some(r.open(call_identifier)??),
                 6 => self.h245_address = r.open(transport_address)??,
-                7 => self.fast_start = r.open(Reader::strings)??,
-                _ => self.refusal_or_other(r, index == 10)?,
+                _ => self.addition(r, index, &FACILITY)?,
             }
         }
         Ok(())
@@ -311,42 +422,83 @@ impl<'a> Message<'a> {
     fn progress(&mut self, r: &mut Reader<'a>) -> Result<()> {
         self.body = Body::Progress;
         let mut preamble = r.preamble(5)?;
-        r.skip(&Type::Bytes)?; // protocolIdentifier
+        r.bytes()?; // protocolIdentifier
         r.skip(&ENDPOINT_TYPE)?; // destinationInfo
         self.h245_address = optional_address(r, preamble.optional())?;
         self.call = Some(call_identifier(r)?);
-        if preamble.optional() {
-            r.skip(&SECURITY_MODE)?;
-        }
-        if preamble.optional() {
-            r.skip(&Type::ListOf(&CLEAR_TOKEN))?;
-        }
-        if preamble.optional() {
-            // cryptoTokens are not described here, so that what follows cannot be found: it opens nothing.
-            return Ok(());
-        }
+        r.skip_if(preamble.optional(), &SECURITY_MODE)?;
+        self.tokens = root_tokens(r, preamble.optional(), preamble.optional())?;
         if preamble.optional() {
             self.fast_start = r.strings()?;
         }
         for index in r.additions(preamble)? {
-            self.refusal_or_other(r, index == 2)?;
+            self.addition(r, index, &PROGRESS)?;
         }
         Ok(())
     }
 
     /// Status, StatusInquiry, SetupAcknowledge and Notify begin alike; what follows is not needed.
     fn identified(&mut self, r: &mut Reader<'a>) -> Result<()> {
-        r.preamble(2)?;
-        r.skip(&Type::Bytes)?; // protocolIdentifier
+        let mut preamble = r.preamble(2)?;
+        r.bytes()?; // protocolIdentifier
         self.call = Some(call_identifier(r)?);
+        self.tokens = root_tokens(r, preamble.optional(), preamble.optional()).unwrap_or_default();
         Ok(())
     }
 
-    /// fastConnectRefused, a NULL, or an extension that is not needed.
-    fn refusal_or_other(&mut self, r: &mut Reader<'a>, refusal: bool) -> Result<()> {
-        self.fast_connect_refused |= refusal;
-        r.skip_open()
+    /// Extension `index` of a kind of message that has these.
+    fn addition(&mut self, r: &mut Reader<'a>, index: u8, additions: &Additions) -> Result<()> {
+        if index == additions.call {
+            self.call = Some(r.open(call_identifier)??);
+        } else if index == additions.fast_start {
+            self.fast_start = r.open(Reader::strings)??;
+        } else if index == additions.multiple_calls {
+            self.multiple_calls = r.open(Reader::bool)?.ok();
+        } else if additions.multiple_calls != ABSENT && index == additions.multiple_calls + 1 {
+            self.maintain_connection = r.open(Reader::bool)?.ok();
+        } else if index == additions.fast_connect_refused {
+            // A NULL: that it is there is all it says.
+            r.skip_open()?;
+            self.fast_connect_refused = true;
+        } else {
+            additions.common.read(r, index, &mut self.tokens, &mut self.features)?;
+        }
+        Ok(())
     }
+}
+
+/// The name of a ReleaseCompleteReason.
+fn release_reason(taken: Alternative) -> &'static str {
+    const ROOT: [&str; 12] = [
+        "noBandwidth",
+        "gatekeeperResources",
+        "unreachableDestination",
+        "destinationRejection",
+        "invalidRevision",
+        "noPermission",
+        "unreachableGatekeeper",
+        "gatewayResources",
+        "badFormatAddress",
+        "adaptiveBusy",
+        "inConf",
+        "undefinedReason",
+    ];
+    const ADDED: [&str; 13] = [
+        "facilityCallDeflection",
+        "securityDenied",
+        "calledPartyNotRegistered",
+        "callerNotRegistered",
+        "newConnectionNeeded",
+        "nonStandardReason",
+        "replaceWithConferenceInvite",
+        "genericDataReason",
+        "neededFeatureNotSupported",
+        "tunnelledSignallingRejected",
+        "invalidCID",
+        "securityError",
+        "hopCountExceeded",
+    ];
+    taken.name(&ROOT, &ADDED)
 }
 
 fn optional_address(r: &mut Reader<'_>, present: bool) -> Result<Option<SocketAddr>> {
@@ -354,157 +506,4 @@ fn optional_address(r: &mut Reader<'_>, present: bool) -> Result<Option<SocketAd
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-    use crate::build::{self, Call, Media, Parts};
-    use crate::h245::OpenLogicalChannel;
-    use crate::q931;
-
-    const CALL: Call = Call { reference: 77, id: *b"0123456789abcdef" };
-
-    fn at(address: &str) -> SocketAddr {
-        address.parse().expect("an address")
-    }
-
-    fn here() -> Media {
-        Media { rtp: at("192.0.2.1:17000"), rtcp: at("192.0.2.1:17001") }
-    }
-
-    /// The H.225.0 part of a TPKT.
-    fn user_user(frame: &[u8]) -> Vec<u8> {
-        q931::Message::parse(&frame[4..]).expect("Q.931").user_user.expect("User-User").to_vec()
-    }
-
-    /// Everything that can be in a message.
-    fn full(address: &str) -> Parts {
-        Parts {
-            h245_address: Some(at(address)),
-            fast_start: build::proposals(here()),
-            tunnelling: true,
-            h245_control: vec![build::end_session(), build::terminal_capability_set(true)],
-        }
-    }
-
-    #[test]
-    fn every_message_that_tells_channels() {
-        for address in ["198.51.100.7:41000", "[2001:db8::7]:41000"] {
-            let parts = full(address);
-            let messages = [
-                (Body::Setup, build::setup(&CALL, &parts)),
-                (Body::CallProceeding, build::call_proceeding(&CALL, &parts)),
-                (Body::Alerting, build::alerting(&CALL, &parts)),
-                (Body::Progress, build::progress(&CALL, &parts)),
-                (Body::Connect, build::connect(&CALL, &parts)),
-                (Body::Facility, build::facility(&CALL, true, &parts)),
-            ];
-            for (body, frame) in messages {
-                let encoding = user_user(&frame);
-                let message = Message::parse(&encoding).expect("a message");
-                assert_eq!(message.body, body);
-                assert_eq!(message.call, Some(Guid(CALL.id)));
-                assert_eq!(message.h245_address, Some(at(address)), "{body:?}");
-                assert!(message.tunnelling);
-                assert!(message.fast_start.eq(parts.fast_start.iter().map(Vec::as_slice)), "{body:?}");
-                assert!(message.h245_control.eq(parts.h245_control.iter().map(Vec::as_slice)), "{body:?}");
-            }
-        }
-    }
-
-    #[test]
-    fn a_release_has_its_identifier() {
-        let encoding = user_user(&build::release_complete(&CALL, false, &Parts::default()));
-        let message = Message::parse(&encoding).expect("a message");
-        assert_eq!((message.body, message.call), (Body::ReleaseComplete, Some(Guid(CALL.id))));
-    }
-
-    #[test]
-    fn a_forwarding_tells_where_to() {
-        for address in ["198.51.100.7:2720", "[2001:db8::7]:2720"] {
-            let encoding = user_user(&build::forward(&CALL, at(address)));
-            let message = Message::parse(&encoding).expect("a message");
-            assert_eq!(message.facility, Some(FacilityReason::CallForwarded));
-            assert_eq!((message.alternative_address, message.h245_address), (Some(at(address)), None));
-        }
-    }
-
-    #[test]
-    fn names_of_a_setup() {
-        let encoding = user_user(&build::setup(&CALL, &Parts::default()));
-        let message = Message::parse(&encoding).expect("a message");
-        assert_eq!(message.source.map(|alias| alias.to_string()).as_deref(), Some("1000"));
-        assert_eq!(message.destination.map(|alias| alias.to_string()).as_deref(), Some("2000"));
-    }
-
-    #[test]
-    fn aliases_of_every_form() {
-        assert_eq!(Alias::Digits(3, &[0x30, 0x1f]).to_string(), "0#*");
-        assert_eq!(Alias::Utf16(&[0, b'a', 0xd8, 0, 0, b'b']).to_string(), "a\u{fffd}b");
-        assert_eq!(Alias::Text(b"h323:a@b\xff").to_string(), "h323:a@b?");
-        assert_eq!(Alias::Other.to_string(), "");
-    }
-
-    #[test]
-    fn an_address_cut_short_makes_the_message_unreadable() {
-        let whole = user_user(&build::facility(&CALL, true, &full("198.51.100.7:41000")));
-        let place = whole.windows(4).position(|window| window == [198, 51, 100, 7]).expect("the address");
-        // Two octets in front of it: the length of its open type, and the choice.
-        let mut cut = whole.clone();
-        assert_eq!(cut[place - 2], 7);
-        cut[place - 2] = 4;
-        assert!(Message::parse(&cut).is_err());
-    }
-
-    #[test]
-    fn an_extension_nobody_needs_may_hold_anything() {
-        let whole = user_user(&build::setup(&CALL, &Parts::default()));
-        // The four BOOLEANs at the end of Setup's extensions, each in an open type of one octet.
-        let place = whole.windows(8).position(|w| w == [1, 0, 1, 0, 1, 0, 1, 0]).expect("the flags");
-        let mut odd = whole.clone();
-        odd[place + 1] = 0xff;
-        assert_eq!(Message::parse(&odd).expect("readable").call, Some(Guid(CALL.id)));
-    }
-
-    #[test]
-    fn every_cut_is_refused() {
-        let whole = user_user(&build::setup(&CALL, &full("198.51.100.7:41000")));
-        for end in 0..whole.len() {
-            assert!(Message::parse(&whole[..end]).is_err(), "{end} octets");
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn damage_never_panics(
-            which in 0_usize..7,
-            damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
-        ) {
-            let parts = full("[2001:db8::7]:41000");
-            let mut encoding = user_user(&match which {
-                0 => build::setup(&CALL, &parts),
-                1 => build::call_proceeding(&CALL, &parts),
-                2 => build::alerting(&CALL, &parts),
-                3 => build::connect(&CALL, &parts),
-                4 => build::facility(&CALL, true, &parts),
-                5 => build::progress(&CALL, &parts),
-                _ => build::release_complete(&CALL, true, &parts),
-            });
-            for (place, value) in damage {
-                let place = place.index(encoding.len());
-                encoding[place] = value;
-            }
-            if let Ok(message) = Message::parse(&encoding) {
-                prop_assert!(message.fast_start.count() < encoding.len());
-                for channel in message.fast_start {
-                    let _ = OpenLogicalChannel::parse(channel);
-                }
-            }
-        }
-
-        #[test]
-        fn noise_never_panics(noise in prop::collection::vec(any::<u8>(), 0..300)) {
-            let _ = Message::parse(&noise);
-        }
-    }
-}
+mod tests;

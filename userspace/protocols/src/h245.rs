@@ -3,12 +3,18 @@
 //! A TPKT, and each string of h225's `h245_control`, holds one message. Those that open or close nothing are
 //! recognised by name and not read.
 
+mod modes;
+mod names;
 mod types;
 
 use std::net::SocketAddr;
 
-use crate::per::{Alternative, Reader, Result};
-use types::{NON_STANDARDS, data_type, other_multiplex, separate_stack, transport_address};
+use crate::per::{Alternative, Preamble, Reader, Result};
+pub use modes::{Mode, Modes};
+use types::{
+    NON_STANDARDS, TERMINAL_LABEL, data_type, is_traversal, other_multiplex, separate_stack,
+    transport_address,
+};
 
 /// An H.245 message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,7 +40,11 @@ pub enum Message {
     },
     /// The sender has closed its control channel and stops sending media.
     EndSession,
-    /// Any other, by its name in the standard.
+    /// The MC of a conference tells where media is to be sent, and is sent to.
+    CommunicationMode(Modes),
+    /// Of H.239: who may show a second picture, by its name there.
+    H239(&'static str),
+    /// Any other, by its name in the standard; `unknown` if that does not define it.
     Other(&'static str),
 }
 
@@ -49,6 +59,10 @@ pub struct OpenLogicalChannel {
     pub reverse: Option<Channel>,
     /// Where the opener listens for a stack of its own (T.120).
     pub separate_stack: Option<SocketAddr>,
+    /// The channel this one takes the place of (replacementFor).
+    pub replaces: Option<u16>,
+    /// It is to pass a NAT by H.460.19.
+    pub traversal: bool,
 }
 
 /// One direction.
@@ -67,6 +81,10 @@ pub struct DataType {
     pub class: Class,
     /// Codec or format, for people.
     pub codec: &'static str,
+    /// It is a second picture, such as a presentation (H.239's extendedVideoCapability).
+    pub extended: bool,
+    /// It is encrypted (h235Media); class and codec are those of what is inside.
+    pub encrypted: bool,
 }
 
 /// Kinds of data.
@@ -93,10 +111,14 @@ pub enum Class {
 pub struct Media {
     /// sessionID: 1 audio, 2 video, 3 data, others as the master says; 0 asks it to say.
     pub session: u8,
+    /// associatedSessionID: the session this one goes with, such as a voice with its lips.
+    pub associated: Option<u8>,
     /// Where RTP is to be sent.
     pub media_channel: Option<SocketAddr>,
     /// Where RTCP is to be sent.
     pub media_control_channel: Option<SocketAddr>,
+    /// dynamicRTPPayloadType, 96 to 127.
+    pub payload_type: Option<u8>,
 }
 
 /// Grants a channel.
@@ -112,6 +134,8 @@ pub struct OpenLogicalChannelAck {
     pub forward: Option<Media>,
     /// Where the sender listens for a stack of its own (T.120).
     pub separate_stack: Option<SocketAddr>,
+    /// It is to pass a NAT by H.460.19.
+    pub traversal: bool,
 }
 
 impl Message {
@@ -129,7 +153,7 @@ impl Message {
             Alternative::Root(1) => Self::response(r),
             Alternative::Root(2) => Self::command(r),
             Alternative::Root(_) => Self::indication(r),
-            Alternative::Added(_) => Ok(Self::Other("unknown")),
+            Alternative::Added(_) => r.skip_open().map(|()| Self::Other("unknown")),
         }
     }
 
@@ -145,104 +169,57 @@ impl Message {
             Self::RequestChannelClose(_) => "requestChannelClose",
             Self::TerminalCapabilitySet { .. } => "terminalCapabilitySet",
             Self::EndSession => "endSessionCommand",
-            Self::Other(name) => name,
+            Self::CommunicationMode(_) => "communicationModeCommand",
+            Self::H239(name) | Self::Other(name) => name,
         }
     }
 
     /// RequestMessage.
     fn request(r: &mut Reader<'_>) -> Result<Self> {
-        const NAMES: [&str; 11] = [
-            "nonStandard",
-            "masterSlaveDetermination",
-            "terminalCapabilitySet",
-            "openLogicalChannel",
-            "closeLogicalChannel",
-            "requestChannelClose",
-            "multiplexEntrySend",
-            "requestMultiplexEntry",
-            "requestMode",
-            "roundTripDelayRequest",
-            "maintenanceLoopRequest",
-        ];
         Ok(match r.choice(11)? {
             Alternative::Root(2) => Self::terminal_capability_set(r)?,
             Alternative::Root(3) => Self::OpenLogicalChannel(OpenLogicalChannel::read(r)?),
             Alternative::Root(4) => Self::CloseLogicalChannel(numbered(r)?),
             Alternative::Root(5) => Self::RequestChannelClose(numbered(r)?),
-            other => Self::Other(name(&NAMES, other)),
+            taken @ Alternative::Added(4) => Self::generic(r, taken, &names::REQUEST)?,
+            taken => Self::Other(names::REQUEST.of(taken)),
         })
     }
 
     /// ResponseMessage.
     fn response(r: &mut Reader<'_>) -> Result<Self> {
-        const NAMES: [&str; 19] = [
-            "nonStandard",
-            "masterSlaveDeterminationAck",
-            "masterSlaveDeterminationReject",
-            "terminalCapabilitySetAck",
-            "terminalCapabilitySetReject",
-            "openLogicalChannelAck",
-            "openLogicalChannelReject",
-            "closeLogicalChannelAck",
-            "requestChannelCloseAck",
-            "requestChannelCloseReject",
-            "multiplexEntrySendAck",
-            "multiplexEntrySendReject",
-            "requestMultiplexEntryAck",
-            "requestMultiplexEntryReject",
-            "requestModeAck",
-            "requestModeReject",
-            "roundTripDelayResponse",
-            "maintenanceLoopAck",
-            "maintenanceLoopReject",
-        ];
         Ok(match r.choice(19)? {
             Alternative::Root(5) => Self::OpenLogicalChannelAck(OpenLogicalChannelAck::read(r)?),
             Alternative::Root(6) => Self::OpenLogicalChannelReject(numbered(r)?),
             Alternative::Root(7) => Self::CloseLogicalChannelAck(numbered(r)?),
-            other => Self::Other(name(&NAMES, other)),
+            taken @ Alternative::Added(5) => Self::generic(r, taken, &names::RESPONSE)?,
+            taken => Self::Other(names::RESPONSE.of(taken)),
         })
     }
 
     /// CommandMessage.
     fn command(r: &mut Reader<'_>) -> Result<Self> {
-        const NAMES: [&str; 7] = [
-            "nonStandard",
-            "maintenanceLoopOffCommand",
-            "sendTerminalCapabilitySet",
-            "encryptionCommand",
-            "flowControlCommand",
-            "endSessionCommand",
-            "miscellaneousCommand",
-        ];
         Ok(match r.choice(7)? {
             Alternative::Root(5) => Self::EndSession,
-            other => Self::Other(name(&NAMES, other)),
+            Alternative::Added(0) => Self::CommunicationMode(r.open(Modes::read)??),
+            taken @ Alternative::Added(5) => Self::generic(r, taken, &names::COMMAND)?,
+            taken => Self::Other(names::COMMAND.of(taken)),
         })
     }
 
     /// IndicationMessage.
     fn indication(r: &mut Reader<'_>) -> Result<Self> {
-        const NAMES: [&str; 14] = [
-            "nonStandard",
-            "functionNotUnderstood",
-            "masterSlaveDeterminationRelease",
-            "terminalCapabilitySetRelease",
-            "openLogicalChannelConfirm",
-            "requestChannelCloseRelease",
-            "multiplexEntrySendRelease",
-            "requestMultiplexEntryRelease",
-            "requestModeRelease",
-            "miscellaneousIndication",
-            "jitterIndication",
-            "h223SkewIndication",
-            "newATMVCIndication",
-            "userInput",
-        ];
         Ok(match r.choice(14)? {
             Alternative::Root(4) => Self::OpenLogicalChannelConfirm(numbered(r)?),
-            other => Self::Other(name(&NAMES, other)),
+            taken @ Alternative::Added(9) => Self::generic(r, taken, &names::INDICATION)?,
+            taken => Self::Other(names::INDICATION.of(taken)),
         })
+    }
+
+    /// A GenericMessage: known by the name of its kind, unless it is one of H.239.
+    fn generic(r: &mut Reader<'_>, taken: Alternative, names: &names::Names) -> Result<Self> {
+        let name = r.open(h239_message)?.ok().flatten();
+        Ok(name.map_or(Self::Other(names.of(taken)), Self::H239))
     }
 
     fn terminal_capability_set(r: &mut Reader<'_>) -> Result<Self> {
@@ -265,16 +242,17 @@ impl OpenLogicalChannel {
     fn read(r: &mut Reader<'_>) -> Result<Self> {
         let mut preamble = r.preamble(1)?;
         let number = channel_number(r)?;
-        let forward = forward_parameters(r)?;
+        let (forward, replaces) = forward_parameters(r)?;
         let reverse = if preamble.optional() { Some(reverse_parameters(r)?) } else { None };
-        let mut stack = None;
+        let mut open = Self { number, forward, reverse, separate_stack: None, replaces, traversal: false };
         for index in r.additions(preamble)? {
             match index {
-                0 => stack = r.open(separate_stack)??,
+                0 => open.separate_stack = r.open(separate_stack)??,
+                2 => open.traversal = r.open(is_traversal)?.unwrap_or_default(),
                 _ => r.skip_open()?,
             }
         }
-        Ok(Self { number, forward, reverse, separate_stack: stack })
+        Ok(open)
     }
 }
 
@@ -287,6 +265,7 @@ impl OpenLogicalChannelAck {
             reverse: None,
             forward: None,
             separate_stack: None,
+            traversal: false,
         };
         if preamble.optional() {
             ack.reverse_parameters(r)?;
@@ -301,6 +280,7 @@ impl OpenLogicalChannelAck {
                         Alternative::Added(_) => Ok(None),
                     })??
                 }
+                3 => ack.traversal = r.open(is_traversal)?.unwrap_or_default(),
                 _ => r.skip_open()?,
             }
         }
@@ -324,8 +304,8 @@ impl OpenLogicalChannelAck {
     }
 }
 
-/// forwardLogicalChannelParameters.
-fn forward_parameters(r: &mut Reader<'_>) -> Result<Channel> {
+/// forwardLogicalChannelParameters, and which channel is replaced.
+fn forward_parameters(r: &mut Reader<'_>) -> Result<(Channel, Option<u16>)> {
     let mut preamble = r.preamble(1)?;
     if preamble.optional() {
         r.u16()?; // portNumber
@@ -336,8 +316,14 @@ fn forward_parameters(r: &mut Reader<'_>) -> Result<Channel> {
         Alternative::Added(0) => Some(r.open(media)??),
         Alternative::Added(_) => r.skip_open().map(|()| None)?,
     };
-    r.skip_additions(preamble)?;
-    Ok(Channel { data, media })
+    let mut replaces = None;
+    for index in r.additions(preamble)? {
+        match index {
+            1 => replaces = r.open(channel_number)?.ok(),
+            _ => r.skip_open()?,
+        }
+    }
+    Ok((Channel { data, media }, replaces))
 }
 
 /// reverseLogicalChannelParameters of an OpenLogicalChannel.
@@ -356,15 +342,13 @@ fn reverse_parameters(r: &mut Reader<'_>) -> Result<Channel> {
     Ok(Channel { data, media: addresses })
 }
 
-/// H2250LogicalChannelParameters, as far as the last address.
+/// H2250LogicalChannelParameters, as far as it is needed.
 fn media(r: &mut Reader<'_>) -> Result<Media> {
     let mut preamble = r.preamble(10)?;
-    if preamble.optional() {
-        r.skip(&NON_STANDARDS)?;
-    }
+    r.skip_if(preamble.optional(), &NON_STANDARDS)?;
     let mut media = Media { session: session(r, 255)?, ..Media::default() };
     if preamble.optional() {
-        r.integer(254)?; // associatedSessionID
+        media.associated = Some(r.integer(254)? as u8 + 1);
     }
     if preamble.optional() {
         media.media_channel = transport_address(r)?;
@@ -375,15 +359,32 @@ fn media(r: &mut Reader<'_>) -> Result<Media> {
     if preamble.optional() {
         media.media_control_channel = transport_address(r)?;
     }
+    media.payload_type = payload_type(r, preamble).unwrap_or_default();
     Ok(media)
 }
 
-/// H2250LogicalChannelAckParameters, as far as the last address.
+/// What follows the last address of H2250LogicalChannelParameters, as far as dynamicRTPPayloadType. It is for people
+/// only, so that a fault harms nothing.
+fn payload_type(r: &mut Reader<'_>, mut preamble: Preamble) -> Result<Option<u8>> {
+    if preamble.optional() {
+        r.bool()?; // mediaControlGuaranteedDelivery
+    }
+    if preamble.optional() {
+        r.bool()?; // silenceSuppression
+    }
+    r.skip_if(preamble.optional(), &TERMINAL_LABEL)?; // destination
+    if preamble.optional() { dynamic_type(r).map(Some) } else { Ok(None) }
+}
+
+/// INTEGER (96..127).
+fn dynamic_type(r: &mut Reader<'_>) -> Result<u8> {
+    Ok(r.integer(31)? as u8 + 96)
+}
+
+/// H2250LogicalChannelAckParameters, as far as dynamicRTPPayloadType.
 fn ack_media(r: &mut Reader<'_>) -> Result<Media> {
     let mut preamble = r.preamble(5)?;
-    if preamble.optional() {
-        r.skip(&NON_STANDARDS)?;
-    }
+    r.skip_if(preamble.optional(), &NON_STANDARDS)?;
     let mut media = Media::default();
     if preamble.optional() {
         // sessionID, here INTEGER (1..255).
@@ -394,6 +395,9 @@ fn ack_media(r: &mut Reader<'_>) -> Result<Media> {
     }
     if preamble.optional() {
         media.media_control_channel = transport_address(r)?;
+    }
+    if preamble.optional() {
+        media.payload_type = dynamic_type(r).ok();
     }
     Ok(media)
 }
@@ -413,231 +417,16 @@ fn numbered(r: &mut Reader<'_>) -> Result<u16> {
     channel_number(r)
 }
 
-fn name(names: &[&'static str], taken: Alternative) -> &'static str {
-    match taken {
-        Alternative::Root(index) => names.get(usize::from(index)).copied().unwrap_or("unknown"),
-        Alternative::Added(_) => "extension",
+/// The name of a GenericMessage of H.239 (its table 4).
+fn h239_message(r: &mut Reader<'_>) -> Result<Option<&'static str>> {
+    /// itu-t(0) recommendation(0) h(8) 239 generic-message(2)
+    const H239: [u8; 5] = [0x00, 0x08, 0x81, 0x6f, 0x02];
+    let mut preamble = r.preamble(2)?;
+    if r.choice(4)? != Alternative::Root(0) || r.bytes()? != H239 || !preamble.optional() {
+        return Ok(None);
     }
+    Ok(Some(names::H239.get(r.integer(127)? as usize).copied().unwrap_or("unknown")))
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-    use crate::build;
-
-    fn at(address: &str) -> SocketAddr {
-        address.parse().expect("an address")
-    }
-
-    fn places() -> [build::Media; 2] {
-        [
-            build::Media { rtp: at("192.0.2.1:17000"), rtcp: at("192.0.2.1:17001") },
-            build::Media { rtp: at("[2001:db8::1]:17000"), rtcp: at("[2001:db8::1]:17001") },
-        ]
-    }
-
-    const PCMU: DataType = DataType { class: Class::Audio, codec: "PCMU" };
-
-    #[test]
-    fn a_channel_is_opened_and_granted() {
-        for media in places() {
-            let open = Message::parse(&build::open_logical_channel(300, 1, media.rtcp));
-            let forward = Media { session: 1, media_channel: None, media_control_channel: Some(media.rtcp) };
-            let want = OpenLogicalChannel {
-                number: 300,
-                forward: Channel { data: PCMU, media: Some(forward) },
-                reverse: None,
-                separate_stack: None,
-            };
-            assert_eq!(open, Ok(Message::OpenLogicalChannel(want)));
-
-            let ack = Message::parse(&build::open_logical_channel_ack(300, 2, media));
-            let forward =
-                Media { session: 2, media_channel: Some(media.rtp), media_control_channel: Some(media.rtcp) };
-            let want = OpenLogicalChannelAck {
-                number: 300,
-                reverse_number: None,
-                reverse: None,
-                forward: Some(forward),
-                separate_stack: None,
-            };
-            assert_eq!(ack, Ok(Message::OpenLogicalChannelAck(want)));
-        }
-    }
-
-    #[test]
-    fn proposals_in_both_directions() {
-        let [media, _] = places();
-        let read: Vec<_> = build::proposals(media).iter().map(|p| OpenLogicalChannel::parse(p)).collect();
-        let [Ok(forward), Ok(reverse)] = read[..] else { panic!("{read:?}") };
-        assert_eq!(forward.forward.media.map(|m| m.media_control_channel), Some(Some(media.rtcp)));
-        assert_eq!(reverse.forward.data.class, Class::Null);
-        let channel = reverse.reverse.expect("the caller receives");
-        assert_eq!(channel.data, PCMU);
-        assert_eq!(channel.media.map(|m| m.media_channel), Some(Some(media.rtp)));
-    }
-
-    #[test]
-    fn the_others_by_name() {
-        let messages = [
-            (build::terminal_capability_set(true), Message::TerminalCapabilitySet { empty: true }),
-            (build::terminal_capability_set(false), Message::TerminalCapabilitySet { empty: false }),
-            (build::terminal_capability_set_ack(), Message::Other("terminalCapabilitySetAck")),
-            (build::master_slave_determination(1), Message::Other("masterSlaveDetermination")),
-            (build::master_slave_determination_ack(true), Message::Other("masterSlaveDeterminationAck")),
-            (build::open_logical_channel_reject(9), Message::OpenLogicalChannelReject(9)),
-            (build::close_logical_channel(65_535), Message::CloseLogicalChannel(65_535)),
-            (build::close_logical_channel_ack(1), Message::CloseLogicalChannelAck(1)),
-            (build::end_session(), Message::EndSession),
-        ];
-        for (encoding, want) in messages {
-            assert_eq!(Message::parse(&encoding), Ok(want));
-        }
-    }
-
-    #[test]
-    fn t120_has_a_stack_of_its_own() {
-        for stack in places().map(|media| media.rtp) {
-            let read = Message::parse(&build::open_data_channel(7, stack));
-            let Ok(Message::OpenLogicalChannel(open)) = read else { panic!("{read:?}") };
-            assert_eq!(open.forward.data, DataType { class: Class::T120, codec: "T120" });
-            assert_eq!(open.separate_stack, Some(stack));
-        }
-    }
-
-    #[test]
-    fn channel_number_0xffff_on_the_wire_is_out_of_range() {
-        let mut encoding = build::close_logical_channel(65_535);
-        let place = encoding.iter().position(|octet| *octet == 0xff).expect("the number");
-        encoding[place + 1] = 0xff;
-        assert_eq!(Message::parse(&encoding).expect_err("refused").fault, crate::per::Fault::Range);
-    }
-
-    /// An OpenLogicalChannel of fastStart whose data type is this, in bits, with H.225.0 parameters for session 2
-    /// and RTCP at 192.0.2.1:17001.
-    fn with_data_type(bits: &[u8]) -> Vec<u8> {
-        let mut all = vec![0, 0]; // preamble
-        all.resize(8, 0);
-        all.extend([0; 16]); // number 1
-        all.extend([0, 0]); // preamble of the parameters
-        all.extend(bits);
-        all.push(1); // h2250LogicalChannelParameters
-        all.extend([0; 7]);
-        all.resize(all.len().next_multiple_of(8), 0);
-        let mut encoding: Vec<u8> =
-            all.chunks(8).map(|octet| octet.iter().fold(0, |value, bit| value << 1 | bit)).collect();
-        // preamble with mediaControlChannel, session, unicast iPAddress
-        encoding.extend([11, 0b0000_0100, 0, 2, 0, 192, 0, 2, 1, 0x42, 0x69, 0]);
-        encoding
-    }
-
-    /// `text` of 0 and 1; `|` pads to an octet, given that the type begins at bit 26.
-    fn bits(text: &str) -> Vec<u8> {
-        let mut bits = Vec::new();
-        for sign in text.chars() {
-            match sign {
-                '|' => bits.resize((bits.len() + 26).next_multiple_of(8) - 26, 0),
-                '0' | '1' => bits.push(u8::from(sign == '1')),
-                _ => {}
-            }
-        }
-        bits
-    }
-
-    #[test]
-    fn data_types_are_stepped_over_to_the_address() {
-        let cases = [
-            // g7231: maxAl-sduAudioFrames, silenceSuppression
-            ("0 011 0 1000 | 00000011 1", Class::Audio, "G723"),
-            // gsmFullRate, an extension in an open type
-            ("0 011 1 0000011 | 00000010 1010101010101010", Class::Audio, "GSM"),
-            // h261: qcifMPI, cifMPI, trade-off, maxBitRate, still
-            ("0 010 0 001 0 11 01 10 0 | 0001001000110100 1", Class::Video, "H261"),
-            // h263: cifMPI only, maxBitRate in two octets, five flags
-            ("0 010 0 011 0 0010000 00001 01 | 0000000100000000 00000", Class::Video, "H263"),
-            // t38fax over udp; its maxBitRate
-            ("0 100 0 1 0000010 | 00000011 10000110 00000001 00000000 00 | 11111111", Class::Fax, "T38"),
-            // the same over tcp
-            ("0 100 0 1 0000010 | 00000011 10000101 00000001 00000000 00 | 11111111", Class::Data, "T38"),
-            // t120, separateLANStack
-            ("0 100 0 0 0001 1 0000011 | 00000001 00000000 00 | 01100100", Class::T120, "T120"),
-            // is11172 and is13818: their flags, and bitRate
-            ("0 011 0 1100 0 10101010 | 00000000 01000000", Class::Audio, "MPEG-1"),
-            ("0 011 0 1101 0 10101010101010101010 | 00000001 00000000", Class::Audio, "MPEG-2"),
-            // h262 with all its optional fields: videoBitRate, vbvBufferSize, samplesPerLine, linesPerFrame,
-            // framesPerSecond, luminanceSampleRate
-            (
-                "0 010 0 010 0 111111 10101010101 10 | 00000001 00000000 00000000 01 | 00000001 00000000 |
-                 00000001 00000000 | 00000001 00000001 0101 11 | 00000001 00000010 00000011 00000100",
-                Class::Video,
-                "H262",
-            ),
-            // h263 with all of them
-            (
-                "0 010 0 011 0 1111111 00001 00010 00011 00100 00101 01 | 0000000100000000 10101 10 |
-                 000000010000001000000011 | 0001001000110100",
-                Class::Video,
-                "H263",
-            ),
-            // t84 restricted, nlpid, h224
-            ("0 100 0 0 0100 0 001 1 0 1010101010101010101 00 | 01100100", Class::Data, "T84"),
-            ("0 100 0 0 0111 0 001 | 00000010 10101010 10101010 00 | 01100100", Class::Data, "NLPID"),
-            ("0 100 0 0 0110 0 011 00 | 01100100", Class::Other, "H224"),
-            // h235Media
-            ("1 0000001 | 00000001 11111111", Class::Other, "H235"),
-        ];
-        for (text, class, codec) in cases {
-            let open = OpenLogicalChannel::parse(&with_data_type(&bits(text)));
-            let channel = open.unwrap_or_else(|error| panic!("{codec}: {error}")).forward;
-            assert_eq!(channel.data, DataType { class, codec });
-            let media = channel.media.expect("parameters");
-            assert_eq!(
-                (media.session, media.media_control_channel),
-                (2, Some(at("192.0.2.1:17001"))),
-                "{codec}"
-            );
-        }
-    }
-
-    #[test]
-    fn every_cut_is_refused() {
-        let [media, _] = places();
-        for whole in
-            [build::open_logical_channel(3, 1, media.rtcp), build::open_logical_channel_ack(3, 1, media)]
-        {
-            for end in 0..whole.len() {
-                assert!(Message::parse(&whole[..end]).is_err(), "{end} octets");
-            }
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn damage_never_panics(
-            which in 0_usize..4,
-            damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
-        ) {
-            let [v4, v6] = places();
-            let mut encoding = match which {
-                0 => build::open_logical_channel(3, 1, v6.rtcp),
-                1 => build::open_logical_channel_ack(3, 1, v4),
-                2 => build::open_logical_channel_ack(3, 1, v6),
-                _ => build::terminal_capability_set(false),
-            };
-            for (place, value) in damage {
-                let place = place.index(encoding.len());
-                encoding[place] = value;
-            }
-            let _ = Message::parse(&encoding);
-            let _ = OpenLogicalChannel::parse(&encoding);
-        }
-
-        #[test]
-        fn noise_never_panics(noise in prop::collection::vec(any::<u8>(), 0..200)) {
-            let _ = Message::parse(&noise);
-            let _ = OpenLogicalChannel::parse(&noise);
-        }
-    }
-}
+mod tests;

@@ -88,6 +88,28 @@ impl From<u8> for MessageType {
     }
 }
 
+impl MessageType {
+    /// Its name in the standard; `unknown` for any other.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Alerting => "ALERTING",
+            Self::CallProceeding => "CALL PROCEEDING",
+            Self::Progress => "PROGRESS",
+            Self::Setup => "SETUP",
+            Self::SetupAcknowledge => "SETUP ACKNOWLEDGE",
+            Self::Connect => "CONNECT",
+            Self::ConnectAcknowledge => "CONNECT ACKNOWLEDGE",
+            Self::ReleaseComplete => "RELEASE COMPLETE",
+            Self::Facility => "FACILITY",
+            Self::Notify => "NOTIFY",
+            Self::StatusInquiry => "STATUS ENQUIRY",
+            Self::Information => "INFORMATION",
+            Self::Status => "STATUS",
+            Self::Other(_) => "unknown",
+        }
+    }
+}
+
 /// A call signalling message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Message<'a> {
@@ -103,6 +125,8 @@ pub struct Message<'a> {
     pub calling: Option<&'a [u8]>,
     /// Digits of the called party number.
     pub called: Option<&'a [u8]>,
+    /// Digits or codes that were keyed in (keypad facility), as in overlap sending.
+    pub keypad: Option<&'a [u8]>,
     /// Display, as sent.
     pub display: Option<&'a [u8]>,
     /// The H.225.0 message in the User-User element.
@@ -135,6 +159,7 @@ impl<'a> Message<'a> {
             cause: None,
             calling: None,
             called: None,
+            keypad: None,
             display: None,
             user_user: None,
         };
@@ -148,6 +173,7 @@ impl<'a> Message<'a> {
                         element.contents.get(optional_octets(element.contents, 1)).map(|c| c & 0x7f)
                 }
                 0x28 => message.display = Some(element.contents),
+                0x2c => message.keypad = digits(element.contents, 0),
                 0x6c => message.calling = digits(element.contents, 2),
                 0x70 => message.called = digits(element.contents, 1),
                 0x7e if user_user.is_some() => return Err(Error::RepeatedUserUser),
@@ -193,9 +219,8 @@ fn optional_octets(contents: &[u8], more: usize) -> usize {
 
 /// The digits of a party number behind its `head` octets at most (4.5.8, 4.5.10).
 fn digits(contents: &[u8], head: usize) -> Option<&[u8]> {
-    contents
-        .get(optional_octets(contents, head - 1)..)
-        .filter(|digits| digits.iter().all(u8::is_ascii_graphic))
+    let start = if head == 0 { 0 } else { optional_octets(contents, head - 1) };
+    contents.get(start..).filter(|digits| digits.iter().all(u8::is_ascii_graphic))
 }
 
 #[cfg(test)]
@@ -217,6 +242,14 @@ mod tests {
         assert_eq!(message.calling, Some(&b"100"[..]));
         assert_eq!(message.called, Some(&b"20"[..]));
         assert_eq!(message.user_user, Some(&[0xaa, 0xbb][..]));
+    }
+
+    #[test]
+    fn digits_that_follow_are_called_or_keyed_in() {
+        let more = [0x08, 0x02, 0, 1, 0x7b, 0x70, 0x02, 0x81, b'5', 0x2c, 0x02, b'#', b'7'];
+        let message = Message::parse(&more).expect("an Information");
+        assert_eq!(message.kind.name(), "INFORMATION");
+        assert_eq!((message.called, message.keypad), (Some(&b"5"[..]), Some(&b"#7"[..])));
     }
 
     #[test]

@@ -7,8 +7,18 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
+use crate::lint::Lint;
+
 /// Bytes of the file.
 pub(crate) type Span = Range<usize>;
+
+/// Bytes of one of the files.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    /// Which: its place among the files of a rule set.
+    pub(crate) file: usize,
+    pub(crate) span: Span,
+}
 
 /// Most characters of a line that are shown.
 const SHOWN: usize = 120;
@@ -46,6 +56,8 @@ pub struct Position {
 pub struct Diagnostic {
     /// How bad it is.
     pub severity: Severity,
+    /// Which lint found it; `None` where it was the parser.
+    pub lint: Option<Lint>,
     /// The file's name, as it was given to the parser.
     pub file: Arc<str>,
     /// Where the offending text begins.
@@ -63,7 +75,8 @@ pub struct Diagnostic {
 impl fmt::Display for Diagnostic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { severity, file, position: Position { line, column }, message, .. } = self;
-        writeln!(f, "{file}:{line}:{column}: {}: {message}", severity.name())?;
+        let lint = self.lint.map_or_else(String::new, |lint| format!("[{lint}]"));
+        writeln!(f, "{file}:{line}:{column}: {}{lint}: {message}", severity.name())?;
 
         let start = *column as usize - 1;
         let (shown, before) = self.window(start);
@@ -82,6 +95,11 @@ impl fmt::Display for Diagnostic {
 }
 
 impl Diagnostic {
+    /// The same, found by a lint.
+    pub(crate) fn of(self, lint: Lint) -> Self {
+        Self { lint: Some(lint), ..self }
+    }
+
     /// The part of the line that is shown, and how it begins before the offending text.
     fn window(&self, start: usize) -> (String, String) {
         let length = self.line.chars().count();
@@ -131,8 +149,12 @@ impl Source {
         Self { name: name.into(), text: text.into(), lines }
     }
 
-    pub(crate) fn text(&self) -> Arc<str> {
-        self.text.clone()
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(crate) fn text(&self) -> &str {
+        &self.text
     }
 
     pub(crate) fn position(&self, offset: usize) -> Position {
@@ -155,6 +177,7 @@ impl Source {
         let shown = |text: &str| text.chars().map(printable).collect::<String>();
         Diagnostic {
             severity,
+            lint: None,
             file: self.name.clone(),
             position: self.position(span.start),
             line: shown(line),

@@ -4,13 +4,18 @@
 //! trackers' business. Guarantees that matching a name takes time linear in pattern times name, whatever a peer
 //! sends.
 
+pub mod h323;
+
 use std::fmt;
 
 use crate::prefixes::Addresses;
+pub use h323::H323Policy;
 
 /// The `[inspect.*]` tables of a rules file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct InspectPolicies {
+    /// `[inspect.h323]`.
+    pub h323: H323Policy,
     /// `[inspect.sccp]`.
     pub sccp: SccpPolicy,
     /// `[inspect.mgcp]`.

@@ -12,6 +12,8 @@
 //! - [`mod@compile`]: field classes and the action table, "first match wins" resolved
 //! - [`inspect`]: how far each inspected protocol is trusted
 //! - [`oracle`]: the naive matcher the compiler is tested against
+//! - [`explain`]: a packet's way through the filter, step by step
+//! - [`mod@lint`]: what a rules file says but probably does not mean
 //! - [`model`]: the tables in ordinary collections: the kernel half's twin in user space
 //!
 //! Nothing here reads a file, a clock or the machine it runs on.
@@ -20,21 +22,30 @@
 
 pub mod compile;
 pub mod diagnostic;
+pub mod explain;
+pub mod files;
 pub mod inspect;
+pub mod lint;
 pub mod model;
 pub mod oracle;
 mod parse;
 pub mod prefixes;
+pub mod reference;
 pub mod ruleset;
+pub mod schedule;
 pub mod service;
 mod suggest;
 
-pub use compile::{CompileError, Compiled, MemorySlots, Slots, compile};
+pub use compile::{CompileError, Compiled, Machine, MemorySlots, Sizes, Slots, compile};
 pub use diagnostic::{Diagnostic, Position, Report, Severity};
+pub use files::{Disk, Files, LoadError};
 pub use inspect::{
-    Admission, InspectPolicies, MgcpPolicy, Mismatch, Pattern, SccpPolicy, TftpPolicy, UnknownMessage,
+    Admission, H323Policy, InspectPolicies, MgcpPolicy, Mismatch, Pattern, SccpPolicy, TftpPolicy,
+    UnknownMessage,
 };
+pub use lint::{Lint, lint};
 pub use model::Model;
 pub use prefixes::{Addresses, PrefixSet};
 pub use ruleset::{MediaAuthority, Rule, RuleSet, Settings};
-pub use service::Service;
+pub use schedule::Schedule;
+pub use service::{Ports, Service};

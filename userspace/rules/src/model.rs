@@ -10,14 +10,17 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use callgate_shared::Addr;
 use callgate_shared::flow::{Flow, FlowKey};
-use callgate_shared::judge::{FragmentKey, Tables, Verdict, judge};
-use callgate_shared::limit::{self, Limit, LimitKey};
+use callgate_shared::judge::{BUDGETS, Budget, FragmentKey, Tables, Verdict, Way, first_match, judge};
+use callgate_shared::limit::{self, LimitKey, Rate};
 use callgate_shared::packet::Packet;
+use callgate_shared::peer::VOUCHED;
 use callgate_shared::pinhole::{Pinhole, PinholeKey};
-use callgate_shared::policy::{Policy, RuleEntry};
+use callgate_shared::policy::{Policy, RuleEntry, Vector};
 use ipnet::IpNet;
 
-use crate::compile::{Compiled, Prefix};
+use crate::compile::{AddressTable, Compiled, Prefix};
+use crate::explain::Peek;
+use crate::prefixes::PrefixSet;
 
 /// Bounds of a model's memory, in entries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,11 +33,13 @@ pub struct Bounds {
     pub fragments: usize,
     /// Buckets of limits.
     pub buckets: usize,
+    /// Addresses of known peers.
+    pub peers: usize,
 }
 
 impl Default for Bounds {
     fn default() -> Self {
-        Self { flows: 1 << 20, pinholes: 1 << 20, fragments: 1 << 16, buckets: 1 << 18 }
+        Self { flows: 1 << 20, pinholes: 1 << 20, fragments: 1 << 16, buckets: 1 << 18, peers: 1 << 16 }
     }
 }
 
@@ -81,6 +86,11 @@ impl Model {
         judge(self, &policy, packet, zone, now)
     }
 
+    /// What time it is for those who judge by the model's tables without [`Self::judge`].
+    pub fn set_clock(&mut self, now: u64) {
+        self.state.now = now;
+    }
+
     /// Opens a pinhole, replacing one of the same key.
     pub fn open(&mut self, key: PinholeKey, pinhole: Pinhole) {
         let State { pinholes, bounds, .. } = &mut self.state;
@@ -105,13 +115,48 @@ impl Model {
         self.state.flows.iter()
     }
 
+    /// Drops what an address sends until this time.
+    pub fn block(&mut self, address: Addr, until: u64) {
+        self.state.blocks.insert(address, until);
+    }
+
+    /// Takes an address for a known peer's until this time.
+    pub fn know(&mut self, address: Addr, until: u64) {
+        self.state.peers.insert(address, until);
+    }
+
+    /// Lets an address that was blocked by again: whether it was.
+    pub fn unblock(&mut self, address: &Addr) -> bool {
+        self.state.blocks.remove(address).is_some()
+    }
+
+    /// Where this machine has routes to, its own addresses left out: without this, a model has a route to everywhere.
+    pub fn set_routes(&mut self, routes: PrefixSet) {
+        self.state.routes = Some(routes);
+    }
+
+    /// Gives challenges a key.
+    pub fn set_secret(&mut self, secret: u64) {
+        self.state.secret = secret;
+    }
+
     /// What was counted under a rule's slot.
     pub fn counters(&self, slot: u32) -> Counters {
         self.state.counters.get(&slot).copied().unwrap_or_default()
     }
 }
 
+impl Peek for Model {
+    fn bucket(&self, key: &LimitKey) -> Option<u64> {
+        self.state.buckets.get(key).copied()
+    }
+}
+
 impl Tables for Model {
+    fn first_match(&self, policy: &Policy, packet: &Packet, zone: u8, way: Way) -> u16 {
+        first_match(self, policy, packet, zone, way)
+    }
+
     fn source_class(&self, address: &Addr) -> u16 {
         self.rules.sources.class(address)
     }
@@ -128,8 +173,28 @@ impl Tables for Model {
         self.rules.actions.get(cell as usize).copied().unwrap_or_default()
     }
 
+    fn source_port_class(&self, cell: u32) -> u16 {
+        self.rules.source_ports.get(cell as usize).copied().unwrap_or_default()
+    }
+
+    fn tag_class(&self, cell: u32) -> u16 {
+        self.rules.tags.get(cell as usize).copied().unwrap_or_default()
+    }
+
+    fn vector(&self, at: u32) -> Option<&Vector> {
+        self.rules.vectors.get(at as usize)
+    }
+
     fn rule(&self, number: u16) -> Option<&RuleEntry> {
         self.rules.entries.get(usize::from(number))
+    }
+
+    fn source_zones(&self, class: u16) -> u16 {
+        self.rules.source_zones.get(usize::from(class)).copied().unwrap_or_default()
+    }
+
+    fn route_back(&self, packet: &Packet) -> bool {
+        self.state.routes.as_ref().is_none_or(|routes| routes.contains(IpAddr::from(packet.source)))
     }
 
     fn flow(&self, key: &FlowKey) -> Option<&Flow> {
@@ -148,19 +213,19 @@ impl Tables for Model {
         self.state.pinholes.get(key)
     }
 
-    fn fragment(&self, key: &FragmentKey) -> Option<u8> {
-        self.state.fragments.get(key).map(|(inspect, _)| *inspect)
+    fn fragment(&self, key: &FragmentKey) -> Option<u64> {
+        self.state.fragments.get(key).map(|(first, _)| *first)
     }
 
-    fn insert_fragment(&mut self, key: &FragmentKey, inspect: u8) {
+    fn insert_fragment(&mut self, key: &FragmentKey, first: u64) {
         let State { fragments, bounds, now, .. } = &mut self.state;
         if !fragments.contains_key(key) {
             make_room(fragments, bounds.fragments, |(_, since)| *since);
         }
-        fragments.insert(*key, (inspect, *now));
+        fragments.insert(*key, (first, *now));
     }
 
-    fn conform(&mut self, key: &LimitKey, limit: &Limit) -> bool {
+    fn conform(&mut self, key: &LimitKey, rate: &Rate, cost: u64) -> bool {
         let State { buckets, bounds, now, .. } = &mut self.state;
         let arrival = match buckets.get(key) {
             Some(arrival) => *arrival,
@@ -169,11 +234,47 @@ impl Tables for Model {
                 0
             }
         };
-        let next = limit::conform(limit, arrival, *now);
+        let next = limit::conform(rate, arrival, *now, cost);
         if let Some(next) = next {
             buckets.insert(*key, next);
         }
         next.is_some()
+    }
+
+    fn refund(&mut self, key: &LimitKey, cost: u64) {
+        if let Some(arrival) = self.state.buckets.get_mut(key) {
+            *arrival = arrival.saturating_sub(cost);
+        }
+    }
+
+    fn afford(&mut self, budget: Budget, rate: &Rate) -> bool {
+        let State { budgets, now, .. } = &mut self.state;
+        let arrival = &mut budgets[budget as usize];
+        let next = limit::conform(rate, *arrival, *now, rate.interval);
+        *arrival = next.unwrap_or(*arrival);
+        next.is_some()
+    }
+
+    fn blocked(&self, address: &Addr, now: u64) -> bool {
+        self.state.blocks.get(address).is_some_and(|until| now < *until)
+    }
+
+    fn is_peer(&self, address: &Addr, now: u64) -> bool {
+        self.state.peers.get(address).is_some_and(|until| now < *until)
+    }
+
+    fn vouch(&mut self, address: &Addr, now: u64) {
+        let State { peers, bounds, .. } = &mut self.state;
+        if !peers.contains_key(address) {
+            make_room(peers, bounds.peers, |until| *until);
+        }
+        // Whoever is known for longer, because the rules say so, stays known for longer.
+        let until = peers.entry(*address).or_default();
+        *until = (*until).max(now + VOUCHED);
+    }
+
+    fn secret(&self) -> u64 {
+        self.state.secret
     }
 
     fn count(&mut self, slot: u32, bytes: u64, passed: bool) {
@@ -207,7 +308,11 @@ struct Rules {
     sources: Classifier,
     destinations: Classifier,
     services: Vec<u16>,
+    source_ports: Vec<u16>,
+    tags: Vec<u16>,
     actions: Vec<u16>,
+    vectors: Vec<Vector>,
+    source_zones: Vec<u16>,
     entries: Vec<RuleEntry>,
 }
 
@@ -215,10 +320,14 @@ impl Rules {
     fn new(compiled: Compiled) -> Self {
         Self {
             policy: compiled.policy,
-            sources: Classifier::new(&compiled.sources),
-            destinations: Classifier::new(&compiled.destinations),
+            sources: Classifier::new(compiled.sources4, &compiled.sources),
+            destinations: Classifier::new(compiled.destinations4, &compiled.destinations),
             services: compiled.services,
+            source_ports: compiled.source_ports,
+            tags: compiled.tags,
             actions: compiled.actions,
+            vectors: compiled.vectors,
+            source_zones: compiled.source_zones,
             entries: compiled.rules,
         }
     }
@@ -231,30 +340,38 @@ struct State {
     bounds: Bounds,
     flows: HashMap<FlowKey, Flow>,
     pinholes: HashMap<PinholeKey, Pinhole>,
-    fragments: HashMap<FragmentKey, (u8, u64)>,
+    fragments: HashMap<FragmentKey, (u64, u64)>,
     /// Theoretical arrival times.
     buckets: HashMap<LimitKey, u64>,
+    budgets: [u64; BUDGETS],
+    /// Blocked addresses, and until when.
+    blocks: HashMap<Addr, u64>,
+    /// Known peers, and until when.
+    peers: HashMap<Addr, u64>,
+    /// `None`: to everywhere.
+    routes: Option<PrefixSet>,
+    secret: u64,
     /// By slot: as many as there are rule names.
     counters: HashMap<u32, Counters>,
 }
 
-/// Longest prefix match: one table per prefix length in use, the longest first.
+/// The class of an address: of IPv4 by octets where chunks go round, else by the longest prefix.
 #[derive(Debug)]
 struct Classifier {
-    v4: Vec<(u8, HashMap<IpAddr, u16>)>,
-    v6: Vec<(u8, HashMap<IpAddr, u16>)>,
+    v4: AddressTable,
+    /// A table per family and prefix length in use, the longest first; without IPv4 where that has chunks.
+    tries: [Vec<(u8, HashMap<IpAddr, u16>)>; 2],
 }
 
 impl Classifier {
-    fn new(prefixes: &[(Prefix, u16)]) -> Self {
-        let mut classifier = Self { v4: Vec::new(), v6: Vec::new() };
-        let mut by_length: Vec<&(Prefix, u16)> = prefixes.iter().collect();
+    fn new(v4: AddressTable, prefixes: &[(Prefix, u16)]) -> Self {
+        let mut tries = [Vec::new(), Vec::new()];
+        let in_trie =
+            |(prefix, _): &&(Prefix, u16)| matches!(prefix, IpNet::V6(_)) || v4 == AddressTable::Trie;
+        let mut by_length: Vec<&(Prefix, u16)> = prefixes.iter().filter(in_trie).collect();
         by_length.sort_by_key(|(prefix, _)| std::cmp::Reverse(prefix.prefix_len()));
         for (prefix, class) in by_length {
-            let tables = match prefix {
-                IpNet::V4(_) => &mut classifier.v4,
-                IpNet::V6(_) => &mut classifier.v6,
-            };
+            let tables: &mut Vec<(u8, HashMap<IpAddr, u16>)> = &mut tries[family(&prefix.network())];
             match tables.last_mut() {
                 Some((length, table)) if *length == prefix.prefix_len() => {
                     table.insert(prefix.network(), *class);
@@ -262,18 +379,26 @@ impl Classifier {
                 _ => tables.push((prefix.prefix_len(), HashMap::from([(prefix.network(), *class)]))),
             }
         }
-        classifier
+        Self { v4, tries }
     }
 
     /// The class of an address; 0 where no prefix covers it.
     fn class(&self, address: &Addr) -> u16 {
+        if address.is_v4()
+            && let Some(class) = self.v4.class(u32::from_be(address.v4_word()))
+        {
+            return class;
+        }
         let address = IpAddr::from(*address);
-        let tables = if address.is_ipv4() { &self.v4 } else { &self.v6 };
         let find = |(length, table): &(u8, HashMap<IpAddr, u16>)| {
             table.get(&IpNet::new(address, *length).ok()?.network()).copied()
         };
-        tables.iter().find_map(find).unwrap_or_default()
+        self.tries[family(&address)].iter().find_map(find).unwrap_or_default()
     }
+}
+
+const fn family(address: &IpAddr) -> usize {
+    address.is_ipv6() as usize
 }
 
 /// Where a table is full, forgets at least half of it: what was used longest ago.
@@ -295,13 +420,14 @@ mod tests {
     #[test]
     fn the_longest_prefix_gives_the_class_and_families_are_apart() {
         let net = |text: &str| text.parse::<IpNet>().expect("a prefix");
-        let classifier = Classifier::new(&[
+        let prefixes = [
             (net("0.0.0.0/0"), 1),
             (net("10.0.0.0/8"), 2),
             (net("10.1.0.0/16"), 3),
             (net("10.1.2.3/32"), 4),
             (net("2001:db8::/32"), 5),
-        ]);
+        ];
+        let classifier = Classifier::new(AddressTable::Trie, &prefixes);
         let class = |text: &str| classifier.class(&text.parse::<IpAddr>().expect("an address").into());
         assert_eq!(["9.9.9.9", "10.9.9.9", "10.1.9.9", "10.1.2.3"].map(class), [1, 2, 3, 4]);
         assert_eq!(["2001:db8::1", "::1"].map(class), [5, 0]);

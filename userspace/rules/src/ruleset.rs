@@ -4,27 +4,42 @@
 //! its limits have a meaning, its actions fit their services. What the rules do to a packet is said by
 //! [`crate::oracle`]; how they are brought into the kernel by [`mod@crate::compile`].
 
+mod limit;
+mod settings;
+mod zone;
+
 use std::collections::BTreeMap;
-use std::fmt;
 use std::ops::RangeInclusive;
-use std::time::Duration;
+use std::path::Path;
+use std::sync::Arc;
 
 use callgate_shared::flow::{TCP, UDP};
-use callgate_shared::limit::{self, Scope, Unit};
-use callgate_shared::policy::{self, Action, Inspect, MAX_ZONES, Timeouts, ZONE_NONE, ZONE_SELF};
+use callgate_shared::policy::{Action, Inspect, ZONE_NONE, ZONE_SELF};
+use jiff::{Timestamp, Zoned};
 
-use crate::diagnostic::{Diagnostic, Position, Severity, Source, Span};
-use crate::inspect::InspectPolicies;
+pub use limit::{Above, Limit, Per, Period};
+pub use settings::{Budget, Budgets, Mode, OnAlgDown, Scan, Settings, Xdp};
+pub use zone::{AntiSpoof, Zone, ZoneRules, ZoneSet};
+
+pub(crate) use settings::flags as policy_flags;
+pub(crate) use zone::{FIRST_ZONE, zone_number};
+
+use crate::diagnostic::{Diagnostic, Place, Position, Severity, Source};
+use crate::files::{Files, LoadError};
+use crate::inspect::{H323Policy, InspectPolicies};
 use crate::parse;
 use crate::prefixes::{Addresses, PrefixSet};
+use crate::schedule::Schedule;
 use crate::service::Service;
 
 /// A checked rules file.
 #[derive(Clone, Debug)]
 pub struct RuleSet {
-    pub(crate) source: Source,
+    /// The files, the one that was named first.
+    pub(crate) sources: Vec<Source>,
     pub(crate) zones: Vec<Zone>,
     pub(crate) groups: BTreeMap<String, PrefixSet>,
+    pub(crate) group_notes: BTreeMap<String, GroupNote>,
     pub(crate) settings: Settings,
     pub(crate) inspect: InspectPolicies,
     pub(crate) rules: Vec<Rule>,
@@ -36,9 +51,52 @@ impl RuleSet {
     ///
     /// # Errors
     ///
-    /// Everything that is wrong with the file, with its warnings, in the order of the file.
+    /// Everything that is wrong with the file, with its warnings, in the order of the file. Other files are not
+    /// read: naming one is an error here.
     pub fn parse(name: &str, text: &str) -> Result<Self, Vec<Diagnostic>> {
         parse::parse(Source::new(name, text))
+    }
+
+    /// Reads a rules file, and the files it names.
+    ///
+    /// # Errors
+    ///
+    /// [`LoadError`]: the file cannot be read, or something is wrong with it or with those it names.
+    pub fn load(path: &Path, files: &impl Files) -> Result<Self, LoadError> {
+        parse::load(path, files)
+    }
+
+    /// Every file that was read, by the names diagnostics call them: the one that was named, those it includes,
+    /// and those its groups are taken from.
+    pub fn files(&self) -> impl Iterator<Item = &str> {
+        self.sources.iter().map(Source::name)
+    }
+
+    /// The file a rule stands in.
+    pub fn file_of(&self, rule: &Rule) -> &str {
+        self.sources.get(rule.place.file).map_or("", Source::name)
+    }
+
+    /// By the rules' places, whether each is in force at this time. The time zone of `now` is the machine's: the
+    /// file's `time_zone` comes before it.
+    pub fn active_at(&self, now: &Zoned) -> Vec<bool> {
+        let local = self.local(now).datetime();
+        let active = |rule: &Rule| rule.when.as_ref().is_none_or(|when| when.contains(local));
+        self.rules.iter().map(active).collect()
+    }
+
+    /// The next time after this one at which a rule comes into force or goes out of it; `None` where no rule has
+    /// a `when`.
+    pub fn next_change(&self, after: &Zoned) -> Option<Timestamp> {
+        let local = self.local(after);
+        self.rules.iter().filter_map(|rule| rule.when.as_ref()?.next_change(&local)).min()
+    }
+
+    fn local(&self, now: &Zoned) -> Zoned {
+        match &self.settings.time_zone {
+            Some(zone) => now.with_time_zone(zone.clone()),
+            None => now.clone(),
+        }
     }
 
     /// The named zones; the first has zone number 2, the next 3 and so on.
@@ -93,119 +151,31 @@ impl RuleSet {
 
     /// A warning that speaks of a rule.
     pub(crate) fn warning_at(&self, rule: &Rule, message: String, suggestion: Option<String>) -> Diagnostic {
-        self.source.diagnostic(Severity::Warning, &rule.span, message, suggestion)
+        self.diagnostic_at(&rule.place, Severity::Warning, message, suggestion)
+    }
+
+    /// A diagnostic that points at a place of one of the files.
+    pub(crate) fn diagnostic_at(
+        &self,
+        place: &Place,
+        severity: Severity,
+        message: String,
+        suggestion: Option<String>,
+    ) -> Diagnostic {
+        // A rule set has at least the file it was made of, and places are only made in files there are.
+        let source = self.sources.get(place.file).or(self.sources.first()).cloned();
+        let source = source.unwrap_or_else(|| Source::new("", ""));
+        source.diagnostic(severity, &place.span, message, suggestion)
     }
 }
 
-/// A named zone and its interfaces.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Zone {
-    /// Its name.
-    pub name: String,
-    /// The interfaces in it, by name.
-    pub interfaces: Vec<String>,
-}
-
-/// The number of the first named zone.
-pub(crate) const FIRST_ZONE: u8 = 2;
-
-/// The number of the named zone at this place of the file.
-pub(crate) fn zone_number(place: usize) -> Option<u8> {
-    u8::try_from(place).ok()?.checked_add(FIRST_ZONE).filter(|zone| usize::from(*zone) < MAX_ZONES)
-}
-
-/// A set of zone numbers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct ZoneSet(u16);
-
-const _: () = assert!(MAX_ZONES == u16::BITS as usize);
-
-impl ZoneSet {
-    /// Every zone, [`ZONE_NONE`] and [`ZONE_SELF`] included.
-    pub const ALL: Self = Self(u16::MAX);
-    /// No zone.
-    pub const EMPTY: Self = Self(0);
-
-    /// With this zone too; numbers that are no zone's are left out.
-    #[must_use]
-    pub const fn with(self, zone: u8) -> Self {
-        if (zone as usize) < MAX_ZONES { Self(self.0 | 1 << zone) } else { self }
-    }
-
-    /// Whether the zone is in it.
-    pub const fn contains(self, zone: u8) -> bool {
-        (zone as usize) < MAX_ZONES && self.0 & 1 << zone != 0
-    }
-}
-
-/// The `[settings]` table.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Settings {
-    /// Ports media may use.
-    pub media_ports: RangeInclusive<u16>,
-    /// What becomes of signalling while the daemon is away.
-    pub on_alg_down: OnAlgDown,
-    /// Whether signalling is held until it has been read.
-    pub mode: Mode,
-    /// How the kernel half is attached.
-    pub xdp: Xdp,
-    /// What becomes of packets no rule matched, by zone number: drop, pass or track.
-    pub defaults: [Action; MAX_ZONES],
-    /// Silence after which flows are forgotten.
-    pub timeouts: Timeouts,
-    /// Silence after which an open media stream closes.
-    pub media_idle: Duration,
-    /// Silence after which a held media stream closes.
-    pub media_held: Duration,
-    /// The longest a call can last.
-    pub call_max: Duration,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        let mut defaults = [Action::Drop; MAX_ZONES];
-        defaults[usize::from(ZONE_SELF)] = Action::Track;
-        Self {
-            media_ports: 16_384..=32_767,
-            on_alg_down: OnAlgDown::Pass,
-            mode: Mode::Enforce,
-            xdp: Xdp::Auto,
-            defaults,
-            timeouts: Timeouts::default(),
-            media_idle: Duration::from_secs(120),
-            media_held: Duration::from_secs(900),
-            call_max: Duration::from_secs(24 * 3600),
-        }
-    }
-}
-
-/// What becomes of signalling while the daemon is away.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OnAlgDown {
-    /// It goes on unread; no new media is admitted.
-    Pass,
-    /// It is dropped.
-    Drop,
-}
-
-/// Whether signalling is held until it has been read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mode {
-    /// It is: a forbidden message never arrives.
-    Enforce,
-    /// It goes on at once, and is read beside the way.
-    Observe,
-}
-
-/// How the kernel half is attached.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Xdp {
-    /// Native where the driver can, otherwise generic.
-    Auto,
-    /// Native or not at all.
-    Native,
-    /// Generic.
-    Generic,
+/// What is known of a group beside its addresses.
+#[derive(Clone, Debug)]
+pub(crate) struct GroupNote {
+    /// Where its name is written.
+    pub(crate) place: Place,
+    /// Whether anything names it.
+    pub(crate) used: bool,
 }
 
 /// One rule.
@@ -221,6 +191,12 @@ pub struct Rule {
     pub to: Addresses,
     /// Their services: any of these.
     pub services: Vec<Service>,
+    /// Their VLAN ids, 0 where untagged: ascending, disjoint, within 0 to 4094. `None`: any.
+    pub vlans: Option<Vec<RangeInclusive<u16>>>,
+    /// Their DSCPs, a bit each: never 0. `None`: any.
+    pub dscps: Option<u64>,
+    /// When the rule is in force; `None`: always.
+    pub when: Option<Schedule>,
     /// What is done with them.
     pub action: RuleAction,
     /// How many of them.
@@ -231,9 +207,11 @@ pub struct Rule {
     pub advisory: Option<String>,
     /// Whose addresses their signalling may announce.
     pub media: MediaAuthority,
-    /// Where the rule is in the file.
+    /// How far their H.323 is trusted, where it is not as [`InspectPolicies::h323`] says.
+    pub h323: Option<Arc<H323Policy>>,
+    /// Where the rule is in its file, which [`RuleSet::file_of`] tells.
     pub position: Position,
-    pub(crate) span: Span,
+    pub(crate) place: Place,
 }
 
 /// What a rule does.
@@ -250,6 +228,8 @@ pub enum RuleAction {
     Track,
     /// Tracks, and reads the signalling.
     Inspect(Protocol),
+    /// Drops, and tells the sender.
+    Reject,
 }
 
 impl RuleAction {
@@ -260,6 +240,7 @@ impl RuleAction {
             Self::Pass => Action::Pass,
             Self::Track => Action::Track,
             Self::Inspect(_) => Action::Inspect,
+            Self::Reject => Action::Reject,
         }
     }
 
@@ -270,6 +251,7 @@ impl RuleAction {
             Self::Pass => "pass",
             Self::Track => "track",
             Self::Inspect(_) => "inspect",
+            Self::Reject => "reject",
         }
     }
 }
@@ -328,77 +310,6 @@ impl Protocol {
     }
 }
 
-/// How many packets or new flows a rule lets by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limit {
-    /// What is counted: new flows or packets.
-    pub unit: Unit,
-    /// Events per period, 1 to [`Limit::MOST_EVENTS`].
-    pub events: u32,
-    /// The period.
-    pub period: Period,
-    /// Events that may come at once, 1 to [`Limit::MOST_BURST`].
-    pub burst: u32,
-    /// Over whom it is shared.
-    pub per: Scope,
-}
-
-impl Limit {
-    /// Most events per period.
-    pub const MOST_EVENTS: u32 = 10_000_000;
-    /// Most events at once: even at one an hour, the bucket's clock stays far from its end.
-    pub const MOST_BURST: u32 = 1_000_000;
-
-    /// The limit as the kernel applies it.
-    pub fn kernel(&self) -> limit::Limit {
-        let interval = (self.period.nanoseconds() / u64::from(self.events.max(1))).max(1);
-        limit::Limit {
-            interval,
-            tolerance: interval.saturating_mul(u64::from(self.burst.max(1) - 1)),
-            unit: self.unit as u8,
-            scope: self.per as u8,
-            ..limit::Limit::default()
-        }
-    }
-}
-
-impl fmt::Display for Limit {
-    /// As in `20/s new, burst 40, per source`.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let period = match self.period {
-            Period::Second => "s",
-            Period::Minute => "min",
-            Period::Hour => "h",
-        };
-        let unit = if self.unit == Unit::New { "new" } else { "packets" };
-        let per = if self.per == Scope::Source { "source" } else { "rule" };
-        write!(f, "{}/{period} {unit}, burst {}, per {per}", self.events, self.burst)
-    }
-}
-
-/// The period of a rate.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Period {
-    /// `/s`.
-    Second,
-    /// `/min`.
-    Minute,
-    /// `/h`.
-    Hour,
-}
-
-impl Period {
-    /// Its length.
-    pub const fn nanoseconds(self) -> u64 {
-        let seconds = match self {
-            Self::Second => 1,
-            Self::Minute => 60,
-            Self::Hour => 3_600,
-        };
-        seconds * 1_000_000_000
-    }
-}
-
 /// Whose addresses the signalling of a rule may announce for media, besides the sender's own.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum MediaAuthority {
@@ -409,51 +320,4 @@ pub enum MediaAuthority {
     Group(PrefixSet),
     /// Anybody's.
     Any,
-}
-
-/// The policy flags of the settings.
-pub(crate) fn policy_flags(settings: &Settings) -> u8 {
-    let mut flags = 0;
-    if settings.mode == Mode::Observe {
-        flags |= policy::policy_flags::OBSERVE;
-    }
-    if settings.on_alg_down == OnAlgDown::Drop {
-        flags |= policy::policy_flags::DROP_ON_ALG_DOWN;
-    }
-    flags
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_limit_becomes_an_interval_and_a_tolerance() {
-        let limit =
-            Limit { unit: Unit::New, events: 20, period: Period::Second, burst: 40, per: Scope::Source };
-        let kernel = limit.kernel();
-        assert_eq!((kernel.interval, kernel.tolerance), (50_000_000, 39 * 50_000_000));
-        assert_eq!((kernel.unit, kernel.scope), (Unit::New as u8, Scope::Source as u8));
-    }
-
-    #[test]
-    fn the_largest_limit_does_not_overflow_the_clock() {
-        let limit = Limit {
-            unit: Unit::Packets,
-            events: 1,
-            period: Period::Hour,
-            burst: Limit::MOST_BURST,
-            per: Scope::Rule,
-        };
-        let kernel = limit.kernel();
-        let decade = 10 * 365 * 86_400 * 1_000_000_000;
-        assert!(kernel.tolerance.checked_add(kernel.interval).and_then(|t| t.checked_add(decade)).is_some());
-    }
-
-    #[test]
-    fn zone_sets_hold_what_was_put_in() {
-        let set = ZoneSet::EMPTY.with(3).with(200);
-        assert!(set.contains(3) && !set.contains(2) && !set.contains(200));
-        assert!(ZoneSet::ALL.contains(ZONE_SELF) && !ZoneSet::ALL.contains(16));
-    }
 }

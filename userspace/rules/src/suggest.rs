@@ -1,4 +1,17 @@
-//! "Did you mean": the nearest of the names that would have been right.
+//! What is wrong with a word, and "did you mean": the nearest of the names that would have been right.
+
+/// Why a word of the file does not mean what it should.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Mistake {
+    pub(crate) message: String,
+    pub(crate) suggestion: Option<String>,
+}
+
+impl Mistake {
+    pub(crate) fn new(message: impl Into<String>, suggestion: impl Into<String>) -> Self {
+        Self { message: message.into(), suggestion: Some(suggestion.into()) }
+    }
+}
 
 /// `did you mean …?` where one name is near enough, otherwise what is permitted (where that is short).
 pub(crate) fn suggest<'a>(word: &str, permitted: impl IntoIterator<Item = &'a str>) -> Option<String> {

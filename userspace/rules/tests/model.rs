@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use callgate_rules::{MemorySlots, Model, RuleSet, compile, model};
+use callgate_rules::{Machine, MemorySlots, Model, RuleSet, compile, model};
 use callgate_shared::flow::{TCP, UDP};
 use callgate_shared::packet::{Kind, Packet, tcp};
 use callgate_shared::pinhole::{Pinhole, PinholeKey, Sender};
@@ -52,7 +52,8 @@ impl Bench {
     fn compile(&mut self, rules: &str) -> callgate_rules::Compiled {
         let set = RuleSet::parse("f.toml", &format!("{ZONES}{rules}")).expect("it is right");
         self.generation += 1;
-        compile(&set, &[(0, "eth0")], self.generation, &mut self.slots).expect("it fits")
+        let machine = Machine { interfaces: &[(0, "eth0")], ..Machine::default() };
+        compile(&set, &machine, self.generation, &mut self.slots).expect("it fits")
     }
 }
 
@@ -117,7 +118,8 @@ fn a_pinhole_admits_its_sender_until_it_is_closed() {
 #[test]
 fn a_flood_of_new_flows_stays_within_bounds() {
     let mut bench = Bench { slots: MemorySlots::default(), generation: 0 };
-    let rules = "[[rule]]\nname = \"all\"\nservice = \"tcp\"\naction = \"track\"\n";
+    let rules = "[settings]\nhalf_open = { source = 0, destination = 0 }\n\
+        [[rule]]\nname = \"all\"\nservice = \"tcp\"\naction = \"track\"\n";
     let bounds = model::Bounds { flows: 64, ..model::Bounds::default() };
     let mut model = Model::new(bench.compile(rules), bounds);
     for port in 1..=1_000 {
@@ -127,4 +129,75 @@ fn a_flood_of_new_flows_stays_within_bounds() {
     }
     let newest = packet(TCP, 1_000, 80, tcp::ACK);
     assert_eq!(model.judge(&newest, ZONE, 2 * SECOND).reason, Reason::PassFlow);
+}
+
+const TRACK: &str = "[[rule]]\nname = \"all\"\naction = \"track\"\n";
+
+#[test]
+fn a_completed_handshake_gives_a_half_open_connection_back() {
+    let mut bench = Bench { slots: MemorySlots::default(), generation: 0 };
+    let rules = format!("[settings]\nhalf_open = {{ source = 3, destination = 0 }}\n{TRACK}");
+    let mut model = Model::new(bench.compile(&rules), model::Bounds::default());
+    for port in 1..=3 {
+        assert_eq!(model.judge(&syn(port), ZONE, SECOND).reason, Reason::PassRule);
+    }
+    assert_eq!(model.judge(&syn(4), ZONE, SECOND).reason, Reason::HalfOpen);
+
+    let (asks, answers) = (syn(1), packet(TCP, 1, 80, tcp::SYN | tcp::ACK));
+    let answers = Packet {
+        source: asks.destination,
+        destination: asks.source,
+        source_port: 80,
+        destination_port: 1,
+        sequence: 500,
+        acknowledgment: 1,
+        window: 1_000,
+        ..answers
+    };
+    let completes = Packet { tcp_flags: tcp::ACK, sequence: 1, acknowledgment: 501, window: 1_000, ..asks };
+    assert_eq!(model.judge(&answers, 0, SECOND).reason, Reason::PassFlow);
+    assert_eq!(model.judge(&completes, ZONE, SECOND).reason, Reason::PassFlow);
+    assert_eq!(model.judge(&syn(4), ZONE, SECOND).reason, Reason::PassRule);
+    assert_eq!(model.judge(&syn(5), ZONE, SECOND).reason, Reason::HalfOpen);
+}
+
+#[test]
+fn a_block_outlives_a_reload_and_ends_in_time() {
+    let mut bench = Bench { slots: MemorySlots::default(), generation: 0 };
+    let mut model = Model::new(bench.compile(TRACK), model::Bounds::default());
+    let source = syn(1).source;
+    assert_eq!(model.judge(&syn(1), ZONE, SECOND).reason, Reason::PassRule);
+    model.block(source, 5 * SECOND);
+    assert_eq!(model.judge(&syn(1), ZONE, 2 * SECOND).reason, Reason::Blocked, "known flows included");
+    model.reload(bench.compile(TRACK));
+    assert_eq!(model.judge(&syn(2), ZONE, 3 * SECOND).reason, Reason::Blocked);
+    assert_eq!(model.judge(&syn(2), ZONE, 5 * SECOND).reason, Reason::PassRule);
+    model.block(source, 9 * SECOND);
+    assert!(model.unblock(&source) && !model.unblock(&source));
+    assert_eq!(model.judge(&syn(3), ZONE, 6 * SECOND).reason, Reason::PassRule);
+}
+
+#[test]
+fn a_source_without_a_way_back_begins_nothing() {
+    let mut bench = Bench { slots: MemorySlots::default(), generation: 0 };
+    let rules = format!("[zone.outside]\nanti_spoof = \"loose\"\n{TRACK}");
+    let mut model = Model::new(bench.compile(&rules), model::Bounds::default());
+    assert_eq!(model.judge(&syn(1), ZONE, SECOND).reason, Reason::PassRule, "a route to everywhere");
+    let routes = |prefix: &str| [prefix.parse().expect("a prefix")].into_iter().collect();
+    model.set_routes(routes("192.0.2.0/24"));
+    assert_eq!(model.judge(&syn(2), ZONE, SECOND).reason, Reason::NoRouteBack);
+    model.set_routes(routes("198.51.100.0/24"));
+    assert_eq!(model.judge(&syn(2), ZONE, SECOND).reason, Reason::PassRule);
+}
+
+#[test]
+fn known_peers_have_a_budget_of_their_own() {
+    let mut bench = Bench { slots: MemorySlots::default(), generation: 0 };
+    let rules = format!("[settings]\nnew_flows = \"1/s\"\n{TRACK}");
+    let mut model = Model::new(bench.compile(&rules), model::Bounds::default());
+    assert_eq!(model.judge(&syn(1), ZONE, SECOND).reason, Reason::PassRule);
+    assert_eq!(model.judge(&syn(2), ZONE, SECOND).reason, Reason::Challenge);
+    assert_eq!(model.judge(&packet(UDP, 2, 53, 0), ZONE, SECOND).reason, Reason::NewFlowBudget);
+    model.know(syn(2).source, 10 * SECOND);
+    assert_eq!(model.judge(&syn(2), ZONE, SECOND).reason, Reason::PassRule);
 }

@@ -4,9 +4,11 @@ use core::sync::atomic::Ordering::Relaxed;
 use std::collections::HashMap;
 
 use super::*;
-use crate::limit;
+use crate::limit::{self, Limit};
+use crate::packet::NO_SCALE;
+use crate::peer::VOUCHED;
 use crate::pinhole::Sender;
-use crate::policy::{Inspect, MAX_IFACES, MAX_ZONES};
+use crate::policy::{Classes, Form, Fragments, Inspect, MAX_IFACES, MAX_ZONES, ZonePolicy};
 
 const SECOND: u64 = 1_000_000_000;
 const NOW: u64 = 1_000 * SECOND;
@@ -28,8 +30,15 @@ struct Small {
     rules: Vec<((u8, u16), RuleEntry)>,
     flows: HashMap<FlowKey, Flow>,
     pinholes: HashMap<PinholeKey, Pinhole>,
-    fragments: HashMap<FragmentKey, u8>,
+    fragments: HashMap<FragmentKey, u64>,
     buckets: HashMap<LimitKey, u64>,
+    budgets: [u64; BUDGETS],
+    blocks: HashMap<Addr, u64>,
+    peers: HashMap<Addr, u64>,
+    /// Zones every source may come from.
+    zones: u16,
+    /// Whether there is a route to every source.
+    routed: bool,
     /// By slot: packets and bytes let by, and dropped.
     counted: HashMap<u32, [(u64, u64); 2]>,
     now: u64,
@@ -37,20 +46,32 @@ struct Small {
 
 impl Small {
     fn new(rules: &[((u8, u16), RuleEntry)]) -> Self {
-        let mut defaults = [Action::Drop as u8; MAX_ZONES];
-        defaults[usize::from(TRACKED)] = Action::Track as u8;
+        let mut zones = [ZonePolicy { default: Action::Drop as u8, ..ZonePolicy::default() }; MAX_ZONES];
+        zones[usize::from(TRACKED)].default = Action::Track as u8;
         let policy = Policy {
             generation: 1,
-            sources: 1,
-            destinations: 1,
-            services: SERVICES,
+            flags: 0,
+            form: Form::Product as u8,
             media_first: 16_384,
             media_last: 32_767,
-            flags: 0,
-            pad: [0; 3],
+            pad: 0,
+            classes: Classes {
+                vlans: 1,
+                dscps: 1,
+                source_ports: 1,
+                sources: 1,
+                destinations: 1,
+                services: SERVICES,
+            },
             timeouts: Timeouts::default(),
-            defaults,
-            zones: [TRACKED; MAX_IFACES],
+            pad2: 0,
+            new_flows: Rate::default(),
+            peer_flows: Rate::default(),
+            half_open_source: Rate::default(),
+            half_open_destination: Rate::default(),
+            replies: Rate::default(),
+            zones,
+            interfaces: [TRACKED; MAX_IFACES],
         };
         Self {
             policy,
@@ -59,6 +80,11 @@ impl Small {
             pinholes: HashMap::new(),
             fragments: HashMap::new(),
             buckets: HashMap::new(),
+            budgets: [0; BUDGETS],
+            blocks: HashMap::new(),
+            peers: HashMap::new(),
+            zones: u16::MAX,
+            routed: true,
             counted: HashMap::new(),
             now: NOW,
         }
@@ -107,7 +133,7 @@ impl Small {
     }
 
     fn state(&self) -> u32 {
-        Standing::unpack(self.the_flow().standing.load(Relaxed)).state
+        Standing::unpack(self.the_flow().standing.load(Relaxed)).state & PROGRESS
     }
 }
 
@@ -126,6 +152,24 @@ fn class_of(cell: u32) -> u16 {
 }
 
 impl Tables for Small {
+    fn first_match(&self, policy: &Policy, packet: &Packet, zone: u8, way: Way) -> u16 {
+        first_match(self, policy, packet, zone, way)
+    }
+    fn source_port_class(&self, _: u32) -> u16 {
+        0
+    }
+    fn tag_class(&self, _: u32) -> u16 {
+        0
+    }
+    fn vector(&self, _: u32) -> Option<&Vector> {
+        None
+    }
+    fn source_zones(&self, _: u16) -> u16 {
+        self.zones
+    }
+    fn route_back(&self, _: &Packet) -> bool {
+        self.routed
+    }
     fn source_class(&self, _: &Addr) -> u16 {
         0
     }
@@ -150,7 +194,14 @@ impl Tables for Small {
     }
     fn rule(&self, number: u16) -> Option<&RuleEntry> {
         static NONE: RuleEntry = RuleEntry {
-            limit: Limit { interval: 0, tolerance: 0, unit: 0, scope: 0, pad: [0; 6] },
+            limit: Limit {
+                rate: Rate { interval: 0, tolerance: 0 },
+                unit: 0,
+                scope: 0,
+                prefix4: 0,
+                prefix6: 0,
+                pad: 0,
+            },
             slot: 0,
             action: 0,
             inspect: 0,
@@ -171,17 +222,40 @@ impl Tables for Small {
     fn pinhole(&self, key: &PinholeKey) -> Option<&Pinhole> {
         self.pinholes.get(key)
     }
-    fn fragment(&self, key: &FragmentKey) -> Option<u8> {
+    fn fragment(&self, key: &FragmentKey) -> Option<u64> {
         self.fragments.get(key).copied()
     }
-    fn insert_fragment(&mut self, key: &FragmentKey, inspect: u8) {
-        self.fragments.insert(*key, inspect);
+    fn insert_fragment(&mut self, key: &FragmentKey, first: u64) {
+        self.fragments.insert(*key, first);
     }
-    fn conform(&mut self, key: &LimitKey, limit: &Limit) -> bool {
+    fn conform(&mut self, key: &LimitKey, rate: &Rate, cost: u64) -> bool {
         let bucket = self.buckets.entry(*key).or_default();
-        let next = limit::conform(limit, *bucket, self.now);
+        let next = limit::conform(rate, *bucket, self.now, cost);
         *bucket = next.unwrap_or(*bucket);
         next.is_some()
+    }
+    fn refund(&mut self, key: &LimitKey, cost: u64) {
+        if let Some(bucket) = self.buckets.get_mut(key) {
+            *bucket -= cost;
+        }
+    }
+    fn afford(&mut self, budget: Budget, rate: &Rate) -> bool {
+        let bucket = &mut self.budgets[budget as usize];
+        let next = limit::conform(rate, *bucket, self.now, rate.interval);
+        *bucket = next.unwrap_or(*bucket);
+        next.is_some()
+    }
+    fn blocked(&self, address: &Addr, now: u64) -> bool {
+        self.blocks.get(address).is_some_and(|until| now < *until)
+    }
+    fn is_peer(&self, address: &Addr, now: u64) -> bool {
+        self.peers.get(address).is_some_and(|until| now < *until)
+    }
+    fn vouch(&mut self, address: &Addr, now: u64) {
+        self.peers.insert(*address, now + VOUCHED);
+    }
+    fn secret(&self) -> u64 {
+        0x5ec2_e75e_c2e7_5ec2
     }
     fn count(&mut self, slot: u32, bytes: u64, passed: bool) {
         let counted = &mut self.counted.entry(slot).or_default()[usize::from(!passed)];
@@ -219,11 +293,10 @@ fn inspect(slot: u32, protocol: Inspect) -> RuleEntry {
 fn limited(rule: RuleEntry, unit: Unit, scope: Scope, burst: u64) -> RuleEntry {
     let interval = 3_600 * SECOND;
     let limit = Limit {
-        interval,
-        tolerance: interval * (burst - 1),
+        rate: Rate { interval, tolerance: interval * (burst - 1) },
         unit: unit as u8,
         scope: scope as u8,
-        pad: [0; 6],
+        ..Limit::default()
     };
     RuleEntry { limit, ..rule }
 }
@@ -243,8 +316,32 @@ fn sent(protocol: u8, port: u16) -> Packet {
     }
 }
 
+/// A segment of a connection in which both ends began at 0 and have sent nothing yet.
 fn segment(port: u16, tcp_flags: u8) -> Packet {
-    Packet { tcp_flags, ..sent(TCP, port) }
+    let sequence = u32::from(tcp_flags & tcp_bits::SYN == 0);
+    Packet {
+        tcp_flags,
+        sequence,
+        acknowledgment: 1,
+        window: WINDOW,
+        window_scale: NO_SCALE,
+        ..sent(TCP, port)
+    }
+}
+
+const WINDOW: u16 = 1_000;
+/// The bits of a state that say how far a conversation has come.
+const PROGRESS: u32 = 0x3f;
+
+/// A packet as its answer would look: ends exchanged.
+fn reversed(packet: &Packet) -> Packet {
+    Packet {
+        source: packet.destination,
+        destination: packet.source,
+        source_port: packet.destination_port,
+        destination_port: packet.source_port,
+        ..*packet
+    }
 }
 
 fn icmp(icmp_type: u8, identifier: u16) -> Packet {
@@ -262,8 +359,8 @@ fn icmp6(icmp_type: u8, hop_limit: u8) -> Packet {
     }
 }
 
-const SYN_ACK: u8 = tcp::SYN | tcp::ACK;
-const FIN_ACK: u8 = tcp::FIN | tcp::ACK;
+const SYN_ACK: u8 = tcp_bits::SYN | tcp_bits::ACK;
+const FIN_ACK: u8 = tcp_bits::FIN | tcp_bits::ACK;
 
 // --- What always passes --------------------------------------------------------------------------------------
 
@@ -358,7 +455,7 @@ fn a_client_without_an_address_may_ask_for_one() {
 fn port_zero_is_dropped_where_there_are_ports() {
     let mut small = Small::new(&[((UDP, SIP), rule(1, Action::Pass)), ((50, 0), rule(2, Action::Pass))]);
     for protocol in [TCP, UDP] {
-        let packet = Packet { tcp_flags: tcp::SYN, ..sent(protocol, SIP) };
+        let packet = Packet { tcp_flags: tcp_bits::SYN, ..sent(protocol, SIP) };
         assert_eq!(small.reason(&Packet { source_port: 0, ..packet }), Reason::ZeroPort);
         assert_eq!(small.reason(&Packet { destination_port: 0, ..packet }), Reason::ZeroPort);
     }
@@ -371,7 +468,7 @@ fn tcp_flags_no_honest_stack_sends_are_dropped() {
     let mut small = Small::new(&[((TCP, WEB), rule(1, Action::Pass))]);
     for flags in 0..64_u8 {
         let has = |flag| flags & flag != 0;
-        let honest = match (has(tcp::SYN), has(tcp::FIN), has(tcp::RST), has(tcp::ACK)) {
+        let honest = match (has(tcp_bits::SYN), has(tcp_bits::FIN), has(tcp_bits::RST), has(tcp_bits::ACK)) {
             (true, fin, rst, _) => !fin && !rst,
             (false, true, _, ack) => ack,
             (false, false, rst, ack) => rst || ack,
@@ -454,7 +551,7 @@ fn media_nobody_has_announced_never_passes_by_a_default() {
     for port in [16_383, 32_768] {
         assert_eq!(small.judge_from(TRACKED, &sent(UDP, port)).reason, Reason::PassDefault, "port {port}");
     }
-    let over_tcp = segment(MEDIA, tcp::SYN);
+    let over_tcp = segment(MEDIA, tcp_bits::SYN);
     assert_eq!(small.judge_from(TRACKED, &over_tcp).reason, Reason::PassDefault);
     assert_eq!(small.judge_from(TRACKED, &sent(UDP, 20_000)).reason, Reason::PassRule, "a rule may say so");
 }
@@ -476,10 +573,10 @@ fn a_pinhole_whose_stream_is_read_starts_a_flow_at_a_media_port_too() {
 #[test]
 fn a_pinhole_for_a_connection_starts_a_flow_that_is_read() {
     let mut small = Small::new(&[]);
-    let syn = segment(30_001, tcp::SYN);
+    let syn = segment(30_001, tcp_bits::SYN);
     small.open(&syn, &[(v4(A), 0)], Inspect::H245);
     assert_eq!(small.reason(&Packet { source: v4([192, 0, 2, 2]), ..syn }), Reason::Default);
-    for flags in [SYN_ACK, tcp::RST] {
+    for flags in [SYN_ACK, tcp_bits::RST] {
         assert_eq!(
             small.reason(&Packet { tcp_flags: flags, ..syn }),
             Reason::Default,
@@ -496,7 +593,7 @@ fn a_pinhole_for_a_connection_starts_a_flow_that_is_read() {
     assert_eq!((verdict.reason, verdict.inspect), (Reason::PassFlow, Inspect::H245 as u8));
     small.pinholes.clear();
     small.reload(&[]);
-    assert_eq!(small.reason(&segment(30_001, tcp::ACK)), Reason::PassFlow, "no rule has admitted it");
+    assert_eq!(small.reason(&segment(30_001, tcp_bits::ACK)), Reason::PassFlow, "no rule has admitted it");
 }
 
 // --- Flows ---------------------------------------------------------------------------------------------------
@@ -530,11 +627,11 @@ fn each_verdict_of_a_rule_is_counted_and_told() {
     let spoofed = RuleEntry { flags: rule_flags::SPOOFED, ..rule(2, Action::Drop) };
     let mut small =
         Small::new(&[((UDP, 1), logged), ((UDP, 2), spoofed), ((UDP, SIP), inspect(3, Inspect::Sip))]);
-    let dropped = Verdict { reason: Reason::Rule, inspect: 0, log: true, slot: 1 };
+    let dropped = Verdict { log: true, slot: 1, ..Verdict::of(Reason::Rule) };
     assert_eq!(small.judge_from(TRACKED, &sent(UDP, 1)), dropped);
-    let spoof = Verdict { reason: Reason::Spoofed, inspect: 0, log: false, slot: 2 };
+    let spoof = Verdict { slot: 2, ..Verdict::of(Reason::Spoofed) };
     assert_eq!(small.judge_from(TRACKED, &sent(UDP, 2)), spoof);
-    let read = Verdict { reason: Reason::PassRule, inspect: Inspect::Sip as u8, log: false, slot: 3 };
+    let read = Verdict { inspect: Inspect::Sip as u8, slot: 3, ..Verdict::of(Reason::PassRule) };
     assert_eq!(small.judge_from(TRACKED, &sent(UDP, SIP)), read);
     assert_eq!([1, 2, 3].map(|slot| small.packets(slot)), [(0, 1), (0, 1), (1, 0)]);
     assert_eq!(small.counted[&1][1].1, 100, "bytes too");
@@ -561,8 +658,8 @@ fn a_flow_is_forgotten_after_the_silence_of_its_state() {
         ((47, 0), rule(6, Action::Track)),
     ];
     let handshake = |port| {
-        let syn = segment(port, tcp::SYN);
-        vec![syn, Packet { tcp_flags: SYN_ACK, ..reversed(&syn) }, segment(port, tcp::ACK)]
+        let syn = segment(port, tcp_bits::SYN);
+        vec![syn, Packet { tcp_flags: SYN_ACK, ..reversed(&syn) }, segment(port, tcp_bits::ACK)]
     };
     let closed = |port| {
         let back = reversed(&segment(port, FIN_ACK));
@@ -570,13 +667,13 @@ fn a_flow_is_forgotten_after_the_silence_of_its_state() {
     };
     let exchange = |packet: Packet| vec![packet, reversed(&packet)];
     let cases: Vec<(Vec<Packet>, u64)> = vec![
-        (vec![segment(WEB, tcp::SYN)], 10),
+        (vec![segment(WEB, tcp_bits::SYN)], 10),
         (handshake(WEB)[..2].to_vec(), 10),
         (handshake(WEB), 100),
-        (vec![segment(WEB, tcp::ACK)], 100),
+        (vec![segment(WEB, tcp_bits::ACK)], 100),
         ([handshake(WEB), vec![segment(WEB, FIN_ACK)]].concat(), 100),
         (closed(WEB), 5),
-        ([handshake(WEB), vec![segment(WEB, tcp::RST)]].concat(), 5),
+        ([handshake(WEB), vec![segment(WEB, tcp_bits::RST)]].concat(), 5),
         (handshake(SIP), 200),
         (closed(SIP), 5),
         (vec![sent(UDP, SSH)], 20),
@@ -591,7 +688,7 @@ fn a_flow_is_forgotten_after_the_silence_of_its_state() {
         // Whoever speaks next: a reply finds the flow or falls to the zone's default.
         let answer = match last.protocol {
             ICMP => Packet { icmp_type: 0, ..reversed(&last) },
-            TCP => Packet { tcp_flags: tcp::ACK, ..last },
+            TCP => Packet { tcp_flags: tcp_bits::ACK, ..last },
             _ => reversed(&last),
         };
         let after = |wait: u64| {
@@ -625,10 +722,10 @@ fn a_connection_goes_through_its_states() {
     let mut small = Small::new(&[((TCP, WEB), rule(1, Action::Track))]);
     let back = |flags| Packet { tcp_flags: flags, ..reversed(&segment(WEB, 0)) };
     let steps = [
-        (segment(WEB, tcp::SYN), state::SYN),
+        (segment(WEB, tcp_bits::SYN), state::SYN),
         (back(SYN_ACK), state::SYN | state::REPLIED),
         (back(SYN_ACK), state::SYN | state::REPLIED),
-        (segment(WEB, tcp::ACK), state::SYN | state::REPLIED | state::ESTABLISHED),
+        (segment(WEB, tcp_bits::ACK), state::SYN | state::REPLIED | state::ESTABLISHED),
         (segment(WEB, FIN_ACK), state::SYN | state::REPLIED | state::ESTABLISHED | state::FIN_ORIGINATOR),
         (
             back(FIN_ACK),
@@ -639,19 +736,19 @@ fn a_connection_goes_through_its_states() {
         assert!(!small.reason(&packet).is_drop());
         assert_eq!(small.state(), expected, "{packet:?}");
     }
-    assert_eq!(small.reason(&segment(WEB, tcp::ACK)), Reason::PassFlow, "the last acknowledgement");
+    assert_eq!(small.reason(&segment(WEB, tcp_bits::ACK)), Reason::PassFlow, "the last acknowledgement");
     // The same ports again: another connection, asked of the rules again.
-    assert_eq!(small.reason(&segment(WEB, tcp::SYN)), Reason::PassRule);
+    assert_eq!(small.reason(&segment(WEB, tcp_bits::SYN)), Reason::PassRule);
     assert_eq!(small.state(), state::SYN);
-    assert_eq!(small.reason(&segment(WEB, tcp::RST | tcp::ACK)), Reason::PassFlow);
+    assert_eq!(small.reason(&segment(WEB, tcp_bits::RST | tcp_bits::ACK)), Reason::PassFlow);
     assert_eq!(small.state(), state::SYN | state::RESET);
-    assert_eq!(small.reason(&segment(WEB, tcp::SYN)), Reason::PassRule, "and after a reset");
+    assert_eq!(small.reason(&segment(WEB, tcp_bits::SYN)), Reason::PassRule, "and after a reset");
 }
 
 #[test]
 fn what_cannot_begin_a_connection_is_dropped_even_where_a_rule_permits() {
     let mut small = Small::new(&[((TCP, WEB), rule(1, Action::Track))]);
-    for flags in [SYN_ACK, tcp::RST, tcp::RST | tcp::ACK] {
+    for flags in [SYN_ACK, tcp_bits::RST, tcp_bits::RST | tcp_bits::ACK] {
         assert_eq!(small.reason(&segment(WEB, flags)), Reason::NoConnection, "{flags:#x}");
         assert_eq!(
             small.judge_from(TRACKED, &segment(SSH, flags)).reason,
@@ -666,9 +763,9 @@ fn what_cannot_begin_a_connection_is_dropped_even_where_a_rule_permits() {
 #[test]
 fn a_connection_is_picked_up_in_mid_stream() {
     let mut small = Small::new(&[((TCP, WEB), rule(1, Action::Track))]);
-    assert_eq!(small.reason(&segment(WEB, tcp::ACK)), Reason::PassRule);
+    assert_eq!(small.reason(&segment(WEB, tcp_bits::ACK)), Reason::PassRule);
     assert_eq!(small.state(), state::ESTABLISHED | state::REPLIED);
-    let back = Packet { tcp_flags: tcp::ACK, ..reversed(&segment(WEB, 0)) };
+    let back = Packet { tcp_flags: tcp_bits::ACK, ..reversed(&segment(WEB, 0)) };
     assert_eq!(small.reason(&back), Reason::PassFlow);
     assert_eq!(small.reason(&Packet { source_port: SSH, ..back }), Reason::Default);
 }
@@ -676,7 +773,7 @@ fn a_connection_is_picked_up_in_mid_stream() {
 #[test]
 fn the_end_of_an_unknown_connection_is_not_kept_like_one_that_lives() {
     let mut small = Small::new(&[((TCP, WEB), rule(1, Action::Track))]);
-    assert_eq!(small.reason(&segment(WEB, tcp::FIN | tcp::ACK)), Reason::PassRule);
+    assert_eq!(small.reason(&segment(WEB, tcp_bits::FIN | tcp_bits::ACK)), Reason::PassRule);
     assert_eq!(small.state() & state::ESTABLISHED, 0);
 }
 
@@ -706,15 +803,15 @@ fn an_echo_lets_no_other_icmp_by() {
 fn a_flow_the_new_rules_refuse_is_over() {
     let web = [((TCP, WEB), rule(1, Action::Track))];
     let mut small = Small::new(&web);
-    let back = Packet { tcp_flags: tcp::ACK, ..reversed(&segment(WEB, 0)) };
-    assert_eq!(small.reason(&segment(WEB, tcp::ACK)), Reason::PassRule);
+    let back = Packet { tcp_flags: tcp_bits::ACK, ..reversed(&segment(WEB, 0)) };
+    assert_eq!(small.reason(&segment(WEB, tcp_bits::ACK)), Reason::PassRule);
     assert_eq!(small.reason(&back), Reason::PassFlow);
     small.reload(&[((TCP, WEB), rule(1, Action::Drop))]);
     assert_eq!(small.reason(&back), Reason::Default, "its answers too");
-    assert_eq!(small.reason(&segment(WEB, tcp::ACK)), Reason::Rule);
+    assert_eq!(small.reason(&segment(WEB, tcp_bits::ACK)), Reason::Rule);
     small.reload(&[]);
-    assert_eq!(small.reason(&segment(WEB, tcp::ACK)), Reason::Default, "nor does the default permit it");
-    small.policy.defaults[usize::from(CLOSED)] = Action::Track as u8;
+    assert_eq!(small.reason(&segment(WEB, tcp_bits::ACK)), Reason::Default, "nor does the default permit it");
+    small.policy.zones[usize::from(CLOSED)].default = Action::Track as u8;
     assert_eq!(small.reason(&back), Reason::PassFlow, "now it does, from where the flow came");
 }
 
@@ -722,15 +819,15 @@ fn a_flow_the_new_rules_refuse_is_over() {
 fn a_flow_the_new_rules_permit_lives_on_without_charge() {
     let web = [((TCP, WEB), limited(rule(1, Action::Track), Unit::New, Scope::Rule, 1))];
     let mut small = Small::new(&web);
-    let back = Packet { tcp_flags: tcp::ACK, ..reversed(&segment(WEB, 0)) };
-    assert_eq!(small.reason(&segment(WEB, tcp::ACK)), Reason::PassRule);
+    let back = Packet { tcp_flags: tcp_bits::ACK, ..reversed(&segment(WEB, 0)) };
+    assert_eq!(small.reason(&segment(WEB, tcp_bits::ACK)), Reason::PassRule);
     for _ in 0..3 {
         small.reload(&web);
         assert_eq!(small.reason(&back), Reason::PassFlow);
-        assert_eq!(small.reason(&segment(WEB, tcp::ACK)), Reason::PassFlow);
+        assert_eq!(small.reason(&segment(WEB, tcp_bits::ACK)), Reason::PassFlow);
     }
     assert_eq!(Standing::unpack(small.the_flow().standing.load(Relaxed)).generation, 4);
-    let another = Packet { source_port: 1, ..segment(WEB, tcp::SYN) };
+    let another = Packet { source_port: 1, ..segment(WEB, tcp_bits::SYN) };
     assert_eq!(small.reason(&another), Reason::Limit, "the burst of one is used up, by the first of all");
 }
 
@@ -854,9 +951,15 @@ fn a_packet_limit_holds_where_the_answers_are_read_under_another_rule() {
 // --- Fragments -----------------------------------------------------------------------------------------------
 
 fn fragments(whole: Packet, identification: u32) -> (Packet, Packet) {
-    let first = Packet { fragment: Fragment::First, identification, ..whole };
-    let later =
-        Packet { fragment: Fragment::Later, source_port: 0, destination_port: 0, tcp_flags: 0, ..first };
+    let first = Packet { fragment: Fragment::First, fragment_length: 80, identification, ..whole };
+    let later = Packet {
+        fragment: Fragment::Later,
+        fragment_offset: 80,
+        source_port: 0,
+        destination_port: 0,
+        tcp_flags: 0,
+        ..first
+    };
     (first, later)
 }
 
@@ -896,4 +999,316 @@ fn fragments_of_announced_media_pass_by_their_pinhole() {
     small.open(&first, &[(v4(A), 0)], Inspect::None);
     assert_eq!(small.reason(&first), Reason::PassPinhole);
     assert_eq!(small.reason(&later), Reason::PassFragment);
+}
+
+#[test]
+fn fragments_that_overlap_the_first_are_refused() {
+    let mut small = Small::new(&[((TCP, WEB), rule(1, Action::Track))]);
+    let (first, later) = fragments(segment(WEB, tcp_bits::SYN), 7);
+    let at = |fragment_offset| Packet { fragment_offset, ..later };
+    assert_eq!(small.reason(&at(8)), Reason::TinyFragment, "over the flags, before its first");
+    assert_eq!(small.reason(&first), Reason::PassRule);
+    assert_eq!(small.reason(&at(16)), Reason::TinyFragment);
+    assert_eq!(small.reason(&at(72)), Reason::FragmentOverlap);
+    assert_eq!(small.reason(&at(80)), Reason::PassFragment);
+
+    assert_eq!(small.reason(&first), Reason::PassFlow, "the same once more");
+    let other = Packet { destination_port: SSH, ..first };
+    assert_eq!(small.reason(&other), Reason::FragmentOverlap, "other ports over the same datagram");
+    assert_eq!(small.reason(&Packet { fragment_length: 40, ..first }), Reason::FragmentOverlap);
+}
+
+#[test]
+fn a_zone_says_what_becomes_of_fragments() {
+    let mut small = Small::new(&[((UDP, SIP), rule(1, Action::Track))]);
+    let (first, later) = fragments(sent(UDP, SIP), 7);
+    small.policy.zones[usize::from(CLOSED)].fragments = Fragments::Drop as u8;
+    assert_eq!([first, later].map(|packet| small.reason(&packet)), [Reason::FragmentRefused; 2]);
+    small.policy.zones[usize::from(CLOSED)].fragments = Fragments::Pass as u8;
+    assert_eq!(small.reason(&later), Reason::PassFragment, "without its first");
+    assert_eq!(small.reason(&Packet { fragment_offset: 8, protocol: TCP, ..later }), Reason::TinyFragment);
+}
+
+// --- Windows -------------------------------------------------------------------------------------------------
+
+/// A connection to the web, its handshake complete; both ends have a window of 1,000.
+fn connected() -> Small {
+    let mut small = Small::new(&[((TCP, WEB), rule(1, Action::Track))]);
+    for packet in [
+        segment(WEB, tcp_bits::SYN),
+        Packet { sequence: 0, ..reversed(&segment(WEB, SYN_ACK)) },
+        segment(WEB, tcp_bits::ACK),
+    ] {
+        assert!(!small.reason(&packet).is_drop());
+    }
+    small
+}
+
+#[test]
+fn a_reset_is_believed_in_the_window_only() {
+    for (sequence, believed) in [(0, false), (1, true), (1_001, true), (1_002, false), (0x8000_0000, false)] {
+        let mut small = connected();
+        let reset = Packet { sequence, ..segment(WEB, tcp_bits::RST) };
+        for packet in [reset, Packet { sequence, ..reversed(&reset) }] {
+            let mut small = connected();
+            let reason = small.reason(&packet);
+            assert_eq!(reason, if believed { Reason::PassFlow } else { Reason::TcpWindow }, "{sequence}");
+            assert_eq!(small.state() & state::RESET != 0, believed);
+        }
+        assert_eq!(small.reason(&segment(WEB, tcp_bits::ACK)), Reason::PassFlow);
+    }
+}
+
+#[test]
+fn a_fin_outside_the_window_passes_and_ends_nothing() {
+    let mut small = connected();
+    let fin = Packet { sequence: 0x4000_0000, ..segment(WEB, FIN_ACK) };
+    assert_eq!(small.reason(&fin), Reason::PassFlow);
+    assert_eq!(small.state() & state::FIN_ORIGINATOR, 0);
+    assert_eq!(small.reason(&Packet { sequence: 500, ..fin }), Reason::PassFlow);
+    assert_eq!(small.state() & state::FIN_ORIGINATOR, state::FIN_ORIGINATOR);
+}
+
+/// The window moves with what is acknowledged, and nobody can push it further than it reaches.
+#[test]
+fn the_window_follows_acknowledgments() {
+    let mut small = connected();
+    let ack = |acknowledgment| Packet { acknowledgment, ..reversed(&segment(WEB, tcp_bits::ACK)) };
+    assert_eq!(small.reason(&ack(900)), Reason::PassFlow);
+    let reset = |sequence| Packet { sequence, ..segment(WEB, tcp_bits::RST) };
+    assert_eq!(small.reason(&reset(899)), Reason::TcpWindow, "acknowledged already");
+    assert_eq!(small.reason(&ack(0x7000_0000)), Reason::PassFlow, "nobody has sent so much");
+    assert_eq!(small.reason(&reset(0x7000_0000)), Reason::TcpWindow);
+    let stray = Packet { sequence: 0x7000_0000, ..ack(1_500) };
+    assert_eq!(small.reason(&stray), Reason::PassFlow, "out of the window itself: not believed");
+    assert_eq!(small.reason(&reset(1_901)), Reason::TcpWindow);
+    assert_eq!(small.reason(&reset(1_900)), Reason::PassFlow);
+}
+
+#[test]
+fn windows_are_scaled_where_both_ends_offer_it() {
+    let scaled = |offers: [u8; 2]| {
+        let mut small = Small::new(&[((TCP, WEB), rule(1, Action::Track))]);
+        let syn = Packet { window_scale: offers[0], ..segment(WEB, tcp_bits::SYN) };
+        let answer =
+            Packet { window_scale: offers[1], acknowledgment: 1, ..reversed(&segment(WEB, SYN_ACK)) };
+        let ack = segment(WEB, tcp_bits::ACK);
+        for packet in [syn, answer, ack, reversed(&ack)] {
+            assert!(!small.reason(&packet).is_drop());
+        }
+        small.reason(&Packet { sequence: 100_000, ..segment(WEB, tcp_bits::RST) })
+    };
+    assert_eq!(scaled([2, 7]), Reason::PassFlow);
+    assert_eq!(scaled([NO_SCALE, 7]), Reason::TcpWindow);
+    assert_eq!(scaled([2, NO_SCALE]), Reason::TcpWindow);
+    assert_eq!(scaled([7, 2]), Reason::TcpWindow, "4,000 bytes are the responder's window");
+}
+
+#[test]
+fn only_the_acknowledged_opening_is_answered() {
+    let mut small = Small::new(&[((TCP, WEB), rule(1, Action::Track))]);
+    let syn = Packet { sequence: 5_000, ..segment(WEB, tcp_bits::SYN) };
+    assert_eq!(small.reason(&syn), Reason::PassRule);
+    let answer = |tcp_flags, acknowledgment| Packet { acknowledgment, ..reversed(&segment(WEB, tcp_flags)) };
+    assert_eq!(small.reason(&answer(SYN_ACK, 5_000)), Reason::TcpWindow);
+    assert_eq!(small.reason(&answer(tcp_bits::RST, 5_001)), Reason::TcpWindow, "a refusal acknowledges");
+    assert_eq!(small.reason(&answer(tcp_bits::RST | tcp_bits::ACK, 4_999)), Reason::TcpWindow);
+    assert_eq!(small.reason(&answer(SYN_ACK, 5_001)), Reason::PassFlow);
+}
+
+// --- Errors --------------------------------------------------------------------------------------------------
+
+#[test]
+fn an_icmp_error_passes_only_about_what_is_known() {
+    let mut small = Small::new(&[((UDP, WEB), rule(1, Action::Track)), ((ICMP, 3), rule(2, Action::Track))]);
+    let quoting = |packet: &Packet| Packet {
+        quoted: crate::packet::Quoted {
+            source: packet.source,
+            destination: packet.destination,
+            source_port: packet.source_port,
+            destination_port: packet.destination_port,
+            protocol: packet.protocol,
+        },
+        icmp_code: 3,
+        ..reversed(&icmp(3, 0))
+    };
+    let error = quoting(&sent(UDP, WEB));
+    assert_eq!(small.reason(&error), Reason::IcmpUnrelated);
+    assert_eq!(small.reason(&sent(UDP, WEB)), Reason::PassRule);
+    assert_eq!(small.reason(&error), Reason::PassRelated);
+    assert_eq!(small.reason(&reversed(&error)), Reason::IcmpUnrelated, "not to whom it concerns");
+    assert_eq!(small.reason(&quoting(&sent(UDP, SIP))), Reason::IcmpUnrelated);
+    small.now += 31 * SECOND;
+    assert_eq!(small.reason(&error), Reason::IcmpUnrelated, "the conversation is over");
+
+    let media = sent(UDP, MEDIA);
+    assert_eq!(small.reason(&quoting(&media)), Reason::IcmpUnrelated);
+    small.open(&media, &[(v4(A), A_PORT)], Inspect::None);
+    assert_eq!(small.reason(&quoting(&media)), Reason::PassRelated);
+
+    small.reload(&[((ICMP, 3), rule(2, Action::Pass))]);
+    assert_eq!(small.reason(&quoting(&sent(UDP, SIP))), Reason::PassRule, "a rule says so in as many words");
+}
+
+// --- Who may begin -------------------------------------------------------------------------------------------
+
+fn rate(interval: u64, burst: u64) -> Rate {
+    Rate { interval, tolerance: interval * (burst - 1) }
+}
+
+#[test]
+fn strangers_share_a_budget_and_known_peers_have_their_own() {
+    let mut small = Small::new(&[((UDP, WEB), rule(1, Action::Track))]);
+    small.policy.new_flows = rate(SECOND, 2);
+    small.policy.peer_flows = rate(SECOND, 1);
+    let from = |last: u8| Packet { source: v4([192, 0, 2, last]), ..sent(UDP, WEB) };
+    assert_eq!(small.reason(&from(1)), Reason::PassRule);
+    assert_eq!(small.reason(&from(2)), Reason::PassRule);
+    assert_eq!(small.reason(&from(3)), Reason::NewFlowBudget);
+    assert_eq!(small.packets(1), (2, 1));
+    small.peers.insert(v4([192, 0, 2, 3]), NOW + SECOND);
+    assert_eq!(small.reason(&from(3)), Reason::PassRule);
+    assert_eq!(small.reason(&from(1)), Reason::PassFlow, "a known flow costs nothing");
+    let (key, _) = FlowKey::of((from(3).source, A_PORT), (v4(B), WEB), UDP);
+    assert_ne!(small.flows[&key].flags & flags::PEER, 0);
+}
+
+/// A stranger that answers a challenge is known; a forger, who never sees it, is not.
+#[test]
+fn a_challenge_is_answered_by_who_receives_it() {
+    let mut small = Small::new(&[((TCP, WEB), rule(1, Action::Track))]);
+    small.policy.new_flows = rate(1_000 * SECOND, 1);
+    small.policy.flags |= policy_flags::CHALLENGE;
+    let syn = segment(WEB, tcp_bits::SYN);
+    let other = Packet { source: v4([192, 0, 2, 9]), ..syn };
+    assert_eq!(small.reason(&other), Reason::PassRule);
+    assert_eq!(small.reason(&syn), Reason::Challenge);
+    assert_eq!(small.reason(&segment(WEB, tcp_bits::ACK)), Reason::NewFlowBudget, "nothing is opened by it");
+
+    let answer = |sequence| Packet { sequence, ..segment(WEB, tcp_bits::RST) };
+    let cookie = cookie(&syn, small.secret(), NOW);
+    assert_eq!(small.reason(&answer(cookie ^ 1)), Reason::NoConnection);
+    assert_eq!(small.reason(&Packet { source_port: 1, ..answer(cookie) }), Reason::NoConnection);
+    assert_eq!(small.reason(&syn), Reason::Challenge, "still a stranger");
+    small.now += 60 * SECOND;
+    assert_eq!(small.reason(&answer(cookie)), Reason::ChallengeAnswer);
+    assert_eq!(small.reason(&syn), Reason::PassRule);
+
+    small.peers.clear();
+    small.now += 200 * SECOND;
+    assert_eq!(small.reason(&answer(cookie)), Reason::NoConnection, "too late");
+}
+
+#[test]
+fn half_open_connections_are_limited_and_given_back() {
+    let mut small = Small::new(&[((TCP, WEB), rule(1, Action::Track))]);
+    small.policy.half_open_source = rate(30 * SECOND, 2);
+    let syn = |port: u16| Packet { source_port: port, ..segment(WEB, tcp_bits::SYN) };
+    let rest = |port: u16| {
+        let ack = Packet { tcp_flags: tcp_bits::ACK, sequence: 1, ..syn(port) };
+        [Packet { tcp_flags: SYN_ACK, ..reversed(&ack) }, ack]
+    };
+    assert_eq!(small.reason(&syn(1_001)), Reason::PassRule);
+    assert_eq!(small.reason(&syn(1_002)), Reason::PassRule);
+    assert_eq!(small.reason(&syn(1_003)), Reason::HalfOpen);
+    for packet in rest(1_001) {
+        assert_eq!(small.reason(&packet), Reason::PassFlow);
+    }
+    assert_eq!(small.reason(&syn(1_003)), Reason::PassRule, "one has completed its handshake");
+    assert_eq!(small.reason(&syn(1_004)), Reason::HalfOpen);
+    let refused = Packet { tcp_flags: tcp_bits::RST | tcp_bits::ACK, ..reversed(&syn(1_002)) };
+    assert_eq!(small.reason(&refused), Reason::PassFlow);
+    assert_eq!(small.reason(&syn(1_004)), Reason::PassRule, "one was refused");
+    assert!(small.is_peer(&v4(A), small.now), "who completes a handshake is known");
+}
+
+#[test]
+fn the_half_open_limit_of_a_destination_does_not_count_known_peers() {
+    let mut small = Small::new(&[((TCP, WEB), rule(1, Action::Track))]);
+    small.policy.half_open_destination = rate(30 * SECOND, 1);
+    let from = |last: u8| Packet { source: v4([192, 0, 2, last]), ..segment(WEB, tcp_bits::SYN) };
+    assert_eq!(small.reason(&from(1)), Reason::PassRule);
+    assert_eq!(small.reason(&from(2)), Reason::HalfOpen);
+    small.peers.insert(v4([192, 0, 2, 3]), NOW + SECOND);
+    assert_eq!(small.reason(&from(3)), Reason::PassRule);
+}
+
+#[test]
+fn a_blocked_source_is_dropped_whatever_it_belongs_to() {
+    let mut small = Small::new(&[((UDP, WEB), rule(1, Action::Track))]);
+    assert_eq!(small.reason(&sent(UDP, WEB)), Reason::PassRule);
+    small.blocks.insert(v4(A), NOW + SECOND);
+    assert_eq!(small.reason(&sent(UDP, WEB)), Reason::PassFlow, "the policy does not ask");
+    small.policy.flags |= policy_flags::BLOCKS;
+    assert_eq!(small.reason(&sent(UDP, WEB)), Reason::Blocked);
+    assert_eq!(small.judge_from(ZONE_SELF, &reversed(&sent(UDP, WEB))).reason, Reason::PassFlow);
+    small.now += SECOND;
+    assert_eq!(small.reason(&sent(UDP, WEB)), Reason::PassFlow, "its time is over");
+}
+
+#[test]
+fn sources_a_zone_does_not_have_are_refused() {
+    let mut small = Small::new(&[((UDP, WEB), rule(1, Action::Track))]);
+    small.zones = 1 << TRACKED;
+    assert_eq!(small.reason(&sent(UDP, WEB)), Reason::PassRule, "nothing is checked");
+    small.policy.zones[usize::from(CLOSED)].sources = source_checks::LISTED;
+    small.policy.zones[usize::from(TRACKED)].sources = source_checks::LISTED;
+    assert_eq!(small.reason(&sent(UDP, WEB)), Reason::Spoofed);
+    assert_eq!(small.judge_from(TRACKED, &sent(UDP, WEB)).reason, Reason::PassFlow);
+    let asks = Packet { source: v4([0; 4]), source_port: 68, ..sent(UDP, 67) };
+    assert_eq!(small.reason(&asks), Reason::Default, "has no address yet: left to the rules");
+
+    small.policy.zones[usize::from(TRACKED)].sources = source_checks::ROUTE_BACK;
+    small.routed = false;
+    let other = Packet { source_port: 1, ..sent(UDP, WEB) };
+    assert_eq!(small.judge_from(TRACKED, &other).reason, Reason::NoRouteBack);
+    small.routed = true;
+    assert_eq!(small.judge_from(TRACKED, &other).reason, Reason::PassRule);
+}
+
+#[test]
+fn link_protocols_are_dropped_where_the_zone_says_so() {
+    use crate::packet::LinkProtocol;
+    let mut small = Small::new(&[]);
+    small.policy.zones[usize::from(CLOSED)].link = crate::policy::link_drops::CDP;
+    let frame = |link| Packet { link, ..Packet::default() };
+    assert_eq!(small.reason(&frame(LinkProtocol::Cdp)), Reason::LinkProtocol);
+    for other in [LinkProtocol::Arp, LinkProtocol::Lldp, LinkProtocol::Other] {
+        assert_eq!(small.reason(&frame(other)), Reason::PassBuiltin, "{other:?}");
+    }
+    assert_eq!(small.judge_from(TRACKED, &frame(LinkProtocol::Cdp)).reason, Reason::PassBuiltin);
+}
+
+#[test]
+fn a_rejected_packet_is_dropped_under_its_own_reason_and_ends_a_known_flow() {
+    let mut small = Small::new(&[((UDP, WEB), rule(1, Action::Track))]);
+    assert_eq!(small.reason(&sent(UDP, WEB)), Reason::PassRule);
+    small.reload(&[((UDP, WEB), rule(1, Action::Reject))]);
+    assert_eq!(small.reason(&sent(UDP, WEB)), Reason::Reject);
+    assert_eq!(small.packets(1), (1, 1));
+}
+
+#[test]
+fn bytes_are_limited_by_their_number() {
+    let burst = 3 * limit::BYTES;
+    let rate = Rate { interval: SECOND, tolerance: SECOND * 3 - 1 };
+    let limit = Limit { rate, unit: Unit::Bytes as u8, scope: Scope::Destination as u8, ..Limit::default() };
+    let mut small = Small::new(&[((UDP, WEB), RuleEntry { limit, ..rule(1, Action::Track) })]);
+    let packet = Packet { length: 512, ..sent(UDP, WEB) };
+    let passed = (0..20).filter(|_| !small.reason(&packet).is_drop()).count() as u64;
+    assert_eq!(passed, burst / 512, "what fits the burst, by its length");
+    let elsewhere = Packet { destination: v4([198, 51, 100, 8]), ..packet };
+    assert_eq!(small.reason(&elsewhere), Reason::PassRule, "each destination has its own");
+}
+
+#[test]
+fn sources_of_one_prefix_share_a_limit() {
+    let mut entry = limited(rule(1, Action::Track), Unit::New, Scope::SourcePrefix, 1);
+    (entry.limit.prefix4, entry.flags) = (24, rule_flags::BLOCK);
+    let mut small = Small::new(&[((UDP, WEB), entry)]);
+    let from = |source| Packet { source: v4(source), ..sent(UDP, WEB) };
+    assert_eq!(small.reason(&from([10, 0, 0, 1])), Reason::PassRule);
+    let above = small.judge_from(CLOSED, &from([10, 0, 0, 2]));
+    assert_eq!((above.reason, above.block), (Reason::Limit, true));
+    assert_eq!(small.reason(&from([10, 0, 1, 2])), Reason::PassRule);
 }

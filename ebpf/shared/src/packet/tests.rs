@@ -93,7 +93,8 @@ fn tcp_claiming(words: u8, flags: u8, rest: &[u8]) -> Vec<u8> {
 /// An extension header of `8 + 8 × units` bytes.
 fn extension(next: u8, units: u8) -> Vec<u8> {
     let mut header = vec![0; 8 + 8 * usize::from(units)];
-    (header[0], header[1]) = (next, units);
+    // The third byte is a routing header's type, where 0 is source routing.
+    (header[0], header[1], header[2]) = (next, units, 4);
     header
 }
 
@@ -152,6 +153,14 @@ fn every_field_of_an_ipv4_datagram_is_read() {
         transport_at: 34,
         payload_at: 42,
         payload_length: 5,
+        link: LinkProtocol::Arp,
+        window_scale: 0,
+        window: 0,
+        sequence: 0,
+        acknowledgment: 0,
+        fragment_offset: 0,
+        fragment_length: 13,
+        quoted: Quoted::default(),
     };
     assert_eq!(parsed(&v4(UDP, &udp(b"hello"))), Ok(expected));
 }
@@ -178,8 +187,94 @@ fn every_field_of_an_ipv6_segment_is_read() {
         transport_at: 54,
         payload_at: 78,
         payload_length: 3,
+        link: LinkProtocol::Arp,
+        window_scale: NO_SCALE,
+        window: 256,
+        sequence: 1,
+        acknowledgment: 2,
+        fragment_offset: 0,
+        fragment_length: 27,
+        quoted: Quoted::default(),
     };
     assert_eq!(parsed(&v6(TCP, &tcp_claiming(6, tcp::SYN, b"\x02\x04\x05\xb4abc"))), Ok(expected));
+}
+
+#[test]
+fn source_routes_are_refused_and_so_are_options_that_cannot_be() {
+    let with = |options: &[u8]| {
+        let mut frame = v4(UDP, &udp(b"hello"));
+        frame[14] = 0x45 + options.len() as u8 / 4;
+        frame[17] += options.len() as u8;
+        frame.splice(34..34, options.iter().copied());
+        parsed(&frame).map(|packet| packet.destination_port)
+    };
+    assert_eq!(with(&[148, 4, 0, 0]), Ok(16_400), "router alert");
+    assert_eq!(with(&[1, 1, 0, 131]), Ok(16_400), "behind the end");
+    assert_eq!(with(&[131, 3, 4, 0]), Err(Reason::SourceRoute), "loose");
+    assert_eq!(with(&[1, 137, 3, 4]), Err(Reason::SourceRoute), "strict");
+    assert_eq!(with(&[7, 40, 4, 0]), Err(Reason::BadOptions));
+
+    let routing = |kind: u8| {
+        let mut header = extension(UDP, 0);
+        header[2] = kind;
+        parsed(&v6(43, &[header, udp(b"x")].concat())).map(|packet| packet.destination_port)
+    };
+    assert_eq!(routing(0), Err(Reason::SourceRoute), "RFC 5095");
+    assert_eq!(routing(2), Ok(16_400), "mobility");
+}
+
+#[test]
+fn a_syn_tells_its_window_scale() {
+    let scale = |words: u8, options: &[u8]| {
+        parsed(&v4(TCP, &tcp_claiming(words, tcp::SYN, options))).map(|packet| packet.window_scale)
+    };
+    assert_eq!(scale(5, b""), Ok(NO_SCALE));
+    assert_eq!(scale(7, &[2, 4, 5, 180, 1, 3, 3, 9]), Ok(9));
+    assert_eq!(scale(6, &[1, 1, 3, 2]), Ok(NO_SCALE), "of a wrong length");
+    assert_eq!(scale(6, &[8, 10, 0, 0]), Err(Reason::BadOptions));
+    // Options are looked for in a SYN only.
+    assert!(parsed(&v4(TCP, &tcp_claiming(6, tcp::ACK, &[8, 10, 0, 0]))).is_ok());
+}
+
+#[test]
+fn an_icmp_error_tells_what_it_speaks_of() {
+    let quoted = &v4(UDP, &udp(b""))[14..];
+    let about = |kind: u8, quoted: &[u8]| {
+        parsed(&v4(ICMP, &[&[kind, 3, 0, 0, 0, 0, 0, 0], quoted].concat())).map(|packet| packet.quoted)
+    };
+    let expected = Quoted {
+        source: address4(SOURCE4),
+        destination: address4(DESTINATION4),
+        source_port: 5060,
+        destination_port: 16_400,
+        protocol: UDP,
+    };
+    for kind in [3, 4, 11, 12] {
+        assert_eq!(about(kind, quoted), Ok(expected), "type {kind}");
+    }
+    assert_eq!(about(8, quoted), Ok(Quoted::default()), "an echo quotes nothing");
+    let nobody = Quoted { protocol: 255, ..Quoted::default() };
+    assert_eq!(about(3, &quoted[..27]), Ok(nobody), "too short");
+    let mut later = quoted.to_vec();
+    later[7] = 1;
+    assert_eq!(about(3, &later), Ok(nobody), "a later fragment has no ports");
+
+    let quoted = &v6(TCP, &tcp_claiming(5, tcp::ACK, b""))[14..];
+    let error = parsed(&v6(ICMPV6, &[&[1, 1, 0, 0, 0, 0, 0, 0], quoted].concat())).expect("an error");
+    assert_eq!((error.quoted.protocol, error.quoted.destination_port), (TCP, 1_720));
+    assert_eq!(error.quoted.source, address6(SOURCE6));
+}
+
+#[test]
+fn link_protocols_are_told_apart() {
+    let of = |station: [u8; 6], ether_type: [u8; 2]| {
+        parsed(&[&station[..], &[2, 0, 0, 0, 0, 1], &ether_type, &[0; 46]].concat()).map(|packet| packet.link)
+    };
+    assert_eq!(of([1, 0, 0x0c, 0xcc, 0xcc, 0xcc], [0, 46]), Ok(LinkProtocol::Cdp));
+    assert_eq!(of([1, 0, 0x0c, 0xcc, 0xcc, 0xcd], [0, 46]), Ok(LinkProtocol::Other), "PVST+");
+    assert_eq!(of([1, 0x80, 0xc2, 0, 0, 0x0e], [0x88, 0xcc]), Ok(LinkProtocol::Lldp));
+    assert_eq!(of([1, 0x80, 0xc2, 0, 0, 0], [0, 38]), Ok(LinkProtocol::Other), "STP");
+    assert_eq!(of([2; 6], [0x88, 0xcc]), Err(Reason::EtherType), "not to its own station");
 }
 
 /// A header of more than 20 bytes moves the ports; reading them at a fixed place is an old mistake.
@@ -187,7 +282,7 @@ fn every_field_of_an_ipv6_segment_is_read() {
 fn ipv4_options_are_skipped() {
     for words in 0..=10_u16 {
         // Options that look like ports to a parser that does not skip them.
-        let options: Vec<u8> = (0..words * 4).map(|_| 0x50).collect();
+        let options: Vec<u8> = (0..words).flat_map(|_| [0x50, 4, 0x50, 0x50]).collect();
         let packet = accepted(&ethernet(V4, &v4_with(UDP, 0, &options, &udp(b"x"))));
         assert_eq!((packet.source_port, packet.destination_port), (5060, 16_400));
         assert_eq!((packet.transport_at, packet.payload_at), (34 + words * 4, 42 + words * 4));
@@ -617,7 +712,7 @@ fn build(shape: &Shape) -> Vec<u8> {
                 ..Ipv6Header::default()
             };
             let raw = |units: u8| {
-                Ipv6RawExtHeader::new_raw(IpNumber::UDP, &vec![0; 6 + 8 * usize::from(units)])
+                Ipv6RawExtHeader::new_raw(IpNumber::UDP, &vec![4; 6 + 8 * usize::from(units)])
                     .expect("whole units")
             };
             let [hop_by_hop, destination_options, routing] = extensions.map(|units| units.map(raw));

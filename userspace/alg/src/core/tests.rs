@@ -24,8 +24,8 @@ impl AddressSet for Group {
 
 fn core() -> Core {
     let rules = HashMap::from([
-        (ANY, RulePolicy { media: Authority::Any }),
-        (GROUP, RulePolicy { media: Authority::Group(Arc::new(Group)) }),
+        (ANY, RulePolicy::from(Authority::Any)),
+        (GROUP, RulePolicy::from(Authority::Group(Arc::new(Group)))),
     ]);
     Core::new(Policy { rules, ..Policy::default() }, Bounds { streams_per_call: 4, ..Bounds::default() })
 }

@@ -1,16 +1,24 @@
 //! Logical channels: H.245 messages, however they travel, and the proposals of fastStart.
 //!
+//! A channel whose kind the rules file does not permit opens nothing, in either form; the call goes on without it.
+//!
 //! Both directions of a session make one [`Stream`]: an opener tells where it takes RTCP, an acker where it takes
 //! RTP and RTCP. Addresses that a message gives for its *receiver* are not taken from it.
 
 use std::net::SocketAddr;
 
-use callgate_protocols::h245::{Class, DataType, Media, Message, OpenLogicalChannel, OpenLogicalChannelAck};
+use callgate_protocols::h245::{
+    Class, DataType, Media, Message, Mode, OpenLogicalChannel, OpenLogicalChannelAck,
+};
 
-use super::leg::{Channel, Leg, unassigned};
+use callgate_rules::inspect::h323::{MediaType, MediaTypes};
+
+use super::leg::{self, Channel, Leg, unassigned};
+use super::policy;
 use crate::action::{Context, EndReason};
 use crate::call::{Medium, Party, Stream, StreamKey};
 use crate::core::Core;
+use crate::media::Refusal;
 
 impl Leg {
     /// Carries out what `sender`'s H.245 message says.
@@ -30,7 +38,15 @@ impl Leg {
             Message::CloseLogicalChannelAck(number) => self.close(core, context, sender.other(), *number),
             Message::TerminalCapabilitySet { empty } => self.hold(core, context, sender, *empty),
             Message::EndSession => self.end_session(core),
-            Message::RequestChannelClose(_) | Message::OpenLogicalChannelConfirm(_) | Message::Other(_) => {}
+            Message::CommunicationMode(modes) => {
+                for mode in modes.iter() {
+                    self.conduct(core, context, sender, mode);
+                }
+            }
+            Message::RequestChannelClose(_)
+            | Message::OpenLogicalChannelConfirm(_)
+            | Message::H239(_)
+            | Message::Other(_) => {}
         }
     }
 
@@ -39,6 +55,9 @@ impl Leg {
     pub(super) fn propose(&mut self, core: &mut Core, context: &Context, proposals: &[OpenLogicalChannel]) {
         for proposal in proposals {
             let Some((data, media, reverse)) = direction(proposal) else { continue };
+            if !self.permits(core, context, data, media.media_channel) {
+                continue;
+            }
             let receives = if reverse { media.media_channel } else { None };
             let stream = self.place(core, media.session, receives);
             if !self.offer.contains(&stream) {
@@ -59,13 +78,15 @@ impl Leg {
     /// The callee's fastStart: what it accepts stays, what it does not closes. A repetition changes nothing.
     pub(super) fn accept(&mut self, core: &mut Core, context: &Context, accepted: &[OpenLogicalChannel]) {
         let mut taken: Vec<(StreamKey, bool)> = Vec::new();
-        let (reverse, forward): (Vec<_>, Vec<_>) =
-            accepted.iter().filter_map(|open| Some((open.number, direction(open)?))).partition(|(_, d)| d.2);
+        let mut directions: Vec<_> =
+            accepted.iter().filter_map(|open| Some((open.number, direction(open)?))).collect();
+        directions.retain(|(_, (data, media, _))| self.permits(core, context, *data, media.media_channel));
+        let (reverse, forward): (Vec<_>, Vec<_>) = directions.into_iter().partition(|(_, d)| d.2);
         // First what the caller receives: that says which of a session's proposals is meant.
         for (number, (data, media, _)) in reverse {
             let stream = self.proposed(core, media.session, media.media_channel);
             taken.push((stream, true));
-            self.enter(Channel { opener: Party::Callee, number, stream });
+            self.enter(Channel { opener: Party::Callee, number, stream, refused: false });
             core.announce(context, self.id, stream, Party::Callee, |s| {
                 describe(s, data);
                 let end = &mut s.ends[Party::Callee as usize];
@@ -79,7 +100,7 @@ impl Leg {
             let stream =
                 known.map_or_else(|| self.proposed(core, media.session, None), |(stream, _)| *stream);
             taken.push((stream, false));
-            self.enter(Channel { opener: Party::Caller, number, stream });
+            self.enter(Channel { opener: Party::Caller, number, stream, refused: false });
             core.announce(context, self.id, stream, Party::Callee, |s| {
                 describe(s, data);
                 receive(s, Party::Callee, media.media_channel, media.media_control_channel);
@@ -110,6 +131,8 @@ impl Leg {
     fn open(&mut self, core: &mut Core, context: &Context, opener: Party, open: &OpenLogicalChannel) {
         let forward = open.forward.media.unwrap_or_default();
         let reverse = open.reverse.and_then(|channel| channel.media).unwrap_or_default();
+        // A number that is used again stands for another channel from now on.
+        let replaced = self.remove(opener, open.number);
         let data = if open.forward.data.class == Class::Null {
             open.reverse.map_or(open.forward.data, |channel| channel.data)
         } else {
@@ -117,11 +140,26 @@ impl Leg {
         };
         let stream = match forward.session.max(reverse.session) {
             0 => unassigned(opener, open.number),
-            session => self.stream(session),
+            session => self.stream_for(core, session, medium(data)),
         };
-        self.enter(Channel { opener, number: open.number, stream });
-        core.announce(context, self.id, stream, opener, |s| {
+        let back = open.reverse.map_or(data, |channel| channel.data);
+        let told = open.separate_stack.or(reverse.media_channel).or(forward.media_channel);
+        let refused = !self.permits(core, context, data, told) || !self.permits(core, context, back, told);
+        self.enter(Channel { opener, number: open.number, stream, refused });
+        if let Some(old) = replaced.filter(|old| old.stream != stream && !self.in_use(old.stream, None)) {
+            core.close_stream(self.id, old.stream, EndReason::ChannelClosed);
+        }
+        if refused {
+            return;
+        }
+        let group = forward.media_channel.filter(|to| to.ip().is_multicast());
+        core.announce_to_group(context, self.id, stream, opener, |s| {
             describe(s, data);
+            if let Some(group) = group {
+                // Whoever has joined it receives there, and tells no address of his own.
+                receive(s, opener.other(), Some(group), forward.media_control_channel);
+                return;
+            }
             let end = &mut s.ends[opener as usize];
             if let Some(own) = open.separate_stack.or(reverse.media_channel) {
                 receive(s, opener, Some(own), reverse.media_control_channel);
@@ -142,10 +180,16 @@ impl Leg {
             None if forward.session != 0 => self.stream(forward.session),
             None => return,
         };
-        if known.is_none() {
-            self.enter(Channel { opener, number: ack.number, stream });
-        }
         let Some(media) = ack.separate_stack.or(forward.media_channel) else { return };
+        if known.is_some_and(|channel| channel.refused) {
+            return core.refuse(self.id, media, Refusal::MediaType);
+        }
+        if known.is_none() {
+            if !self.may_be_unseen(core, context, stream.index) {
+                return core.refuse(self.id, media, Refusal::MediaType);
+            }
+            self.enter(Channel { opener, number: ack.number, stream, refused: false });
+        }
         core.announce(context, self.id, stream, acker, |s| {
             if known.is_none() && s.codec.is_empty() {
                 s.medium = by_session(stream.index);
@@ -155,9 +199,25 @@ impl Leg {
         });
     }
 
+    /// A conference's MC, `sender`, tells where a session's media is to be sent: to itself, or to a group.
+    fn conduct(&mut self, core: &mut Core, context: &Context, sender: Party, mode: Mode) {
+        let Some(media) = mode.media_channel else { return };
+        if !self.permits(core, context, mode.data, Some(media)) {
+            return;
+        }
+        let stream = self.stream_for(core, mode.session, medium(mode.data));
+        core.announce_to_group(context, self.id, stream, sender, |s| {
+            describe(s, mode.data);
+            receive(s, sender, Some(media), mode.media_control_channel);
+            if media.ip().is_multicast() {
+                receive(s, sender.other(), Some(media), mode.media_control_channel);
+            }
+        });
+    }
+
     /// `opener`'s channel is closed: the other party receives it no more, unless another one takes its place.
     fn close(&mut self, core: &mut Core, context: &Context, opener: Party, number: u16) {
-        let Some(Channel { stream, .. }) = self.remove(opener, number) else { return };
+        let Some(Channel { stream, refused: false, .. }) = self.remove(opener, number) else { return };
         if !self.in_use(stream, None) {
             core.close_stream(self.id, stream, EndReason::ChannelClosed);
         } else if !self.in_use(stream, Some(opener)) {
@@ -184,6 +244,49 @@ impl Leg {
         }
         self.channels.clear();
         self.offer.clear();
+    }
+
+    /// Whether the rules file permits what a channel carries; if not, that is counted and told.
+    fn permits(
+        &self,
+        core: &mut Core,
+        context: &Context,
+        data: DataType,
+        address: Option<SocketAddr>,
+    ) -> bool {
+        let types = core.policy().h323(context.slot).media_types;
+        let Some(refused) = media_type(data).filter(|ty| !types.has(*ty)) else { return true };
+        core.refuse(self.id, address.unwrap_or(context.source), Refusal::MediaType);
+        policy::tell_media(core, context, self.id, refused);
+        false
+    }
+
+    /// Whether a channel of this session may be taken up whose opening was not seen: its kind is not known then.
+    fn may_be_unseen(&self, core: &Core, context: &Context, session: u32) -> bool {
+        let types = core.policy().h323(context.slot).media_types;
+        types == MediaTypes::ALL
+            || match by_session(session) {
+                Medium::Audio => types.has(MediaType::Audio),
+                Medium::Video => types.has(MediaType::Video),
+                _ => false,
+            }
+    }
+
+    /// The stream of a session for a channel of this medium. One session may have several: T.38 beside T.120, or
+    /// beside the audio it is about to replace.
+    fn stream_for(&self, core: &Core, session: u8, medium: Option<Medium>) -> StreamKey {
+        let first = self.stream(session);
+        let (Some(call), Some(medium)) = (core.call(self.id), medium) else { return first };
+        let carries = |key: &StreamKey| call.streams.get(key).is_some_and(|stream| stream.medium == medium);
+        let used = self.channels.iter().filter(|c| !c.refused).map(|c| c.stream);
+        let same = used.filter(|key| key.index == first.index && key.branch < leg::UNASSIGNED).find(carries);
+        same.unwrap_or_else(|| {
+            let mut key = first;
+            while self.in_use(key, None) && !carries(&key) {
+                key.branch += 1;
+            }
+            key
+        })
     }
 
     /// Where a proposal belongs: with others of its session that are received at the same address, or on a
@@ -220,17 +323,38 @@ fn direction(open: &OpenLogicalChannel) -> Option<(DataType, Media, bool)> {
     }
 }
 
-/// Says of a stream what it carries.
-fn describe(stream: &mut Stream, data: DataType) {
-    stream.medium = match data.class {
-        Class::Null => return,
+/// How the rules file calls what a channel carries.
+fn media_type(data: DataType) -> Option<MediaType> {
+    Some(match data.class {
+        Class::Null => return None,
+        Class::Audio => MediaType::Audio,
+        Class::Video if data.extended => MediaType::H239,
+        Class::Video => MediaType::Video,
+        Class::Fax => MediaType::T38,
+        Class::T120 | Class::Data | Class::Other => MediaType::Data,
+    })
+}
+
+/// What a stream of it carries.
+fn medium(data: DataType) -> Option<Medium> {
+    Some(match data.class {
+        Class::Null => return None,
         Class::Audio => Medium::Audio,
         Class::Video => Medium::Video,
         Class::Fax => Medium::Image,
         Class::T120 | Class::Data => Medium::Data,
         Class::Other => Medium::Other,
-    };
+    })
+}
+
+/// Says of a stream what it carries.
+fn describe(stream: &mut Stream, data: DataType) {
+    let Some(medium) = medium(data) else { return };
+    stream.medium = medium;
     data.codec.clone_into(&mut stream.codec);
+    if data.extended {
+        stream.codec.push_str(" H.239");
+    }
 }
 
 /// `party` receives at `media`, and RTCP at `control`; unsaid, that stays with the same RTP, or is next to it.

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 
 use callgate_protocols::h225::Guid;
 
+use super::parties::{Names, Traversal};
 use crate::call::{Call, CallId, Medium, Party, StreamKey};
 
 /// Most logical channels and proposals remembered of one call.
@@ -33,6 +34,18 @@ pub(super) struct Leg {
     pub(super) accepted: bool,
     /// Logical channels.
     pub(super) channels: Vec<Channel>,
+    /// Counter slot of the rule that admitted it.
+    pub(super) slot: u32,
+    /// It is the next leg of another one's call.
+    pub(super) passed_on: bool,
+    /// Its Setup was seen.
+    pub(super) begun: bool,
+    /// H.245 messages were tunnelled.
+    pub(super) tunnelled: bool,
+    /// What it uses of H.460.
+    pub(super) traversal: Traversal,
+    /// What its Setup calls the parties.
+    pub(super) parties: [Names; 2],
 }
 
 /// A logical channel, from its opener to the other party.
@@ -44,6 +57,8 @@ pub(super) struct Channel {
     pub(super) number: u16,
     /// The stream it is part of.
     pub(super) stream: StreamKey,
+    /// The rules file does not permit what it carries: it opens nothing.
+    pub(super) refused: bool,
 }
 
 impl Leg {
@@ -58,6 +73,12 @@ impl Leg {
             offer: Vec::new(),
             accepted: false,
             channels: Vec::new(),
+            slot: 0,
+            passed_on: false,
+            begun: false,
+            tunnelled: false,
+            traversal: Traversal::default(),
+            parties: Default::default(),
         }
     }
 
@@ -83,13 +104,14 @@ impl Leg {
 
     /// Whether a channel of this stream is open, from `opener` or (`None`) from anybody.
     pub(super) fn in_use(&self, stream: StreamKey, opener: Option<Party>) -> bool {
-        self.channels.iter().any(|c| c.stream == stream && opener.is_none_or(|opener| opener == c.opener))
+        let open = self.channels.iter().filter(|c| !c.refused);
+        open.clone().any(|c| c.stream == stream && opener.is_none_or(|opener| opener == c.opener))
     }
 
     /// The stream of an H.245 session: the one that is in use for it, or its first.
     pub(super) fn stream(&self, session: u8) -> StreamKey {
         let first = StreamKey { branch: 0, index: u32::from(session) };
-        let used = |c: &&Channel| c.stream.index == first.index && c.stream.branch < UNASSIGNED;
+        let used = |c: &&Channel| !c.refused && c.stream.index == first.index && c.stream.branch < UNASSIGNED;
         self.channels.iter().find(used).map_or(first, |channel| channel.stream)
     }
 
@@ -123,15 +145,35 @@ impl Leg {
         for key in &self.offer {
             item(format_args!("o{},{}", key.branch, key.index));
         }
+        for (mark, on) in [('b', self.begun), ('p', self.passed_on), ('t', self.tunnelled)] {
+            if on {
+                item(format_args!("{mark}"));
+            }
+        }
+        if self.traversal.any() {
+            item(format_args!("h{},{}", u8::from(self.traversal.signalling), u8::from(self.traversal.media)));
+        }
         for c in &self.channels {
-            item(format_args!("k{},{},{},{}", c.opener as u8, c.number, c.stream.branch, c.stream.index));
+            let mark = if c.refused { 'x' } else { 'k' };
+            item(format_args!(
+                "{mark}{},{},{},{}",
+                c.opener as u8, c.number, c.stream.branch, c.stream.index
+            ));
+        }
+        for (party, names) in self.parties.iter().enumerate() {
+            if !names.number.is_empty() {
+                item(format_args!("n{party},{}", names.number.replace(';', " ")));
+            }
+            for alias in &names.aliases {
+                item(format_args!("m{party},{}", alias.replace(';', " ")));
+            }
         }
         memo
     }
 
     /// A call's leg from its record; items of the memo that make no sense are left out.
     pub(super) fn restore(call: &Call) -> Self {
-        let mut leg = Self::new(call.id, None, 0, call.signalling);
+        let mut leg = Self { slot: call.slot, ..Self::new(call.id, None, 0, call.signalling) };
         for item in call.memo.split(';') {
             // What an item lacks is as if it were not there.
             let _ = leg.restore_item(item);
@@ -153,9 +195,24 @@ impl Leg {
             }
             b'a' => self.accepted = true,
             b'o' => self.offer.push(key(&mut words)?),
-            b'k' => {
+            mark @ (b'k' | b'x') => {
                 let (opener, number) = (party(words.next()?)?, words.next()?.parse().ok()?);
-                self.enter(Channel { opener, number, stream: key(&mut words)? });
+                self.enter(Channel { opener, number, stream: key(&mut words)?, refused: *mark == b'x' });
+            }
+            b'b' => self.begun = true,
+            b'p' => self.passed_on = true,
+            b't' => self.tunnelled = true,
+            b'h' => {
+                self.traversal.signalling = words.next()? == "1";
+                self.traversal.media = words.next()? == "1";
+            }
+            mark @ (b'n' | b'm') => {
+                let (of, name) = rest.split_once(',')?;
+                let names = &mut self.parties[party(of)? as usize];
+                match mark {
+                    b'n' => name.clone_into(&mut names.number),
+                    _ => names.aliases.push(name.to_owned()),
+                }
             }
             _ => {}
         }

@@ -1,219 +1,336 @@
 //! RAS: what endpoints register, and the addresses at which gatekeepers say a call, or the gatekeeper, is found.
 //!
-//! A confirmation counts only as the answer to a request that was seen, from the gatekeeper that was asked.
+//! - `requests`: a confirmation counts only as the answer to a request that was seen
+//! - `registrations`: who is registered with which gatekeeper, and for how long
+//! - `admissions`: addresses that were told, open until their calls are over
 
-use std::collections::HashMap;
+pub(super) mod admissions;
+pub(super) mod registrations;
+mod requests;
+
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use callgate_protocols::h225::Guid;
-use callgate_protocols::ras::{Body, Message};
+use callgate_protocols::h225::{Aliases, Features, Guid};
+use callgate_protocols::ras::{self, Body, CallModel, Message};
+use callgate_rules::{Addresses, H323Policy, UnknownMessage};
 use callgate_shared::Reason;
-use callgate_shared::policy::Inspect;
 
-use super::{H225_PORT, Tracker, leg};
-use crate::action::{Context, EndReason, Time, Verdict};
-use crate::call::{Call, CallId, Medium, Party, State, Stream};
+use super::policy::{self, Why};
+use super::{H460_18, Tracker};
+use crate::action::{Context, EndReason, Verdict};
+use crate::call::Medium;
 use crate::core::Core;
+use crate::event::{Event, EventKind};
+use registrations::{Grant, Offer};
+pub(super) use requests::Requests;
+use requests::{Request, What};
 
 /// Port of RAS: rules speak of it, so that it needs no pinhole.
 const RAS_PORT: u16 = 1719;
-/// How long an answer is waited for: more than all retries take (H.225.0 table 17).
-const PATIENCE: Duration = Duration::from_secs(30);
-/// Most requests waiting for an answer.
-const MAX_REQUESTS: usize = 4096;
-/// Most calls that were begun for an admission or a gatekeeper.
-const MAX_ADMISSIONS: usize = 4096;
-/// How the keys of calls begin that stand for an address told by RAS.
-const KEY: &str = "ras-";
-/// Life of a registration whose confirmation tells none, and the longest that is believed.
-const DEFAULT_LIFE: u32 = 300;
-const LONGEST_LIFE: u32 = 24 * 3600;
-
-/// Requests that wait for their answers, and what answers have opened.
-#[derive(Debug, Default)]
-pub(super) struct Requests {
-    /// By who asks, and the request's number.
-    waiting: HashMap<(IpAddr, u16), Request>,
-    /// Addresses that were opened for a call to be made, by who may make it.
-    admissions: HashMap<(IpAddr, SocketAddr), (CallId, Option<Guid>)>,
-}
-
-#[derive(Debug)]
-struct Request {
-    at: Time,
-    /// Who has sent it.
-    from: SocketAddr,
-    /// Who was asked; many, by multicast.
-    gatekeeper: IpAddr,
-    what: What,
-}
-
-#[derive(Debug)]
-enum What {
-    Discovery,
-    /// Of these addresses, for so many seconds.
-    Registration(Vec<IpAddr>, Option<u32>),
-    Admission(Option<Guid>),
-    Location,
-}
 
 impl Tracker {
     /// Reads a RAS datagram.
     pub fn ras(&mut self, core: &mut Core, context: &Context, payload: &[u8]) -> Verdict {
-        let Ok(Message { sequence, body }) = Message::parse(payload) else {
-            return Verdict::Drop(Reason::AlgMalformed);
+        let Ok(message) = Message::parse(payload) else { return policy::undecodable(core, context) };
+        if let Err(verdict) = self.check_ras(core, context, &message) {
+            return verdict;
+        }
+        let sequence = message.sequence;
+        match &message.body {
+            Body::GatekeeperRequest { .. } => self.requests.ask(context, sequence, What::Discovery),
+            Body::RegistrationRequest { call_signal, ras, time_to_live, keep_alive, aliases, endpoint } => {
+                let offer = Offer {
+                    call_signal: call_signal.iter().collect(),
+                    ras: ras.iter().collect(),
+                    aliases: registrations::names(aliases),
+                    identifier: endpoint.as_ref().map(registrations::text),
+                    life: *time_to_live,
+                    keep_alive: *keep_alive,
+                    traversal: message.features.has(H460_18),
+                };
+                self.requests.ask(context, sequence, What::Registration(Box::new(offer)));
+            }
+            Body::AdmissionRequest { call, answer, .. } => {
+                let what = What::Admission { call: *call, makes: !answer };
+                self.requests.ask(context, sequence, what);
+            }
+            Body::LocationRequest { .. } => self.requests.ask(context, sequence, What::Location),
+            Body::BandwidthRequest { .. } | Body::InfoRequest { .. } => {
+                self.requests.ask(context, sequence, What::Other);
+            }
+            Body::UnregistrationRequest { call_signal, aliases, endpoint } => {
+                let addresses: Vec<_> = call_signal.iter().collect();
+                let gone = self.registrations.leave(core, context, *endpoint, (&addresses, aliases));
+                for one in &gone {
+                    self.admissions.leave(core, one.endpoint.ip(), one.gatekeeper.ip());
+                }
+                self.requests.ask(context, sequence, What::Unregistration(gone));
+            }
+            Body::DisengageRequest { call, .. } => {
+                if let Some(call) = call {
+                    self.disengage(core, context, *call);
+                }
+                self.requests.ask(context, sequence, What::Other);
+            }
+            Body::InfoRequestResponse { calls, .. } => {
+                for call in calls.iter().filter_map(|call| call.call) {
+                    self.goes_on(core, context, call);
+                }
+            }
+            Body::RequestInProgress { delay } => {
+                self.requests.wait(context, sequence, Duration::from_millis((*delay).into()));
+            }
+            _ => return self.answer(core, context, &message),
+        }
+        Verdict::Pass
+    }
+
+    /// A message that answers a request, or says nothing that matters here.
+    fn answer(&mut self, core: &mut Core, context: &Context, message: &Message<'_>) -> Verdict {
+        if !is_answer(&message.body) {
+            return Verdict::Pass;
+        }
+        let Some(Request { from, what, .. }) = self.requests.answered(context, message.sequence) else {
+            return Verdict::Pass;
         };
-        let requests = &mut self.ras;
-        match body {
-            Body::GatekeeperRequest { .. } => requests.ask(context, sequence, What::Discovery),
-            Body::RegistrationRequest { call_signal, ras, time_to_live: life, .. } => {
-                let addresses = call_signal.iter().chain(ras.iter()).map(|address| address.ip()).collect();
-                requests.ask(context, sequence, What::Registration(addresses, life));
+        match (&message.body, what) {
+            (Body::GatekeeperConfirm { ras: Some(address), .. }, What::Discovery)
+                if address.port() != RAS_PORT =>
+            {
+                self.admissions.open(core, context, from, None, (*address, Medium::Ras));
             }
-            Body::AdmissionRequest { call, answer: false } => {
-                requests.ask(context, sequence, What::Admission(call))
+            (
+                Body::RegistrationConfirm {
+                    call_signal, time_to_live, aliases, endpoint, pre_granted, ..
+                },
+                What::Registration(offer),
+            ) => {
+                let named = core.policy().h323(context.slot);
+                let believed = |address: &SocketAddr| {
+                    address.ip() == context.source.ip() || policy::is_named_gatekeeper(named, address.ip())
+                };
+                let grant = Grant {
+                    calls_from: call_signal.iter().find(believed),
+                    aliases: registrations::names(aliases),
+                    identifier: registrations::text(endpoint),
+                    life: *time_to_live,
+                    pre_granted: *pre_granted,
+                };
+                self.registrations.enter(core, context, from, *offer, grant);
             }
-            Body::LocationRequest { .. } => requests.ask(context, sequence, What::Location),
-            Body::UnregistrationRequest { call_signal } => {
-                // From the endpoint, or from its gatekeeper.
-                let (from, to) = (context.source.ip(), context.destination.ip());
-                core.unregister(to, from);
-                for address in call_signal.iter() {
-                    core.unregister(from, address.ip());
+            (Body::RegistrationReject { reason }, What::Registration(_)) => {
+                core.tell(Event::new(context, EventKind::Rejected, &from.ip().to_string(), reason));
+                self.registrations.rejected(core, context, from, reason);
+            }
+            (Body::UnregistrationReject { .. }, What::Unregistration(gone)) => {
+                for registration in gone {
+                    self.registrations.restore(core, context, registration);
                 }
             }
-            Body::DisengageRequest { call: Some(call) } => requests.disengage(core, context, call),
-            Body::GatekeeperConfirm { ras: Some(address) } => {
-                if let Some(Request { what: What::Discovery, from, .. }) =
-                    requests.answered(context, sequence)
-                    && address.port() != RAS_PORT
-                {
-                    requests.open(core, context, from, None, address, Medium::Ras);
-                }
+            (Body::AdmissionConfirm(admission), What::Admission { call, makes }) => {
+                let told = [*admission];
+                return self.admit(core, context, (message.sequence, from), (call, makes), &told);
             }
-            Body::RegistrationConfirm { time_to_live, .. } => {
-                if let Some(Request { what: What::Registration(addresses, life), from, .. }) =
-                    requests.answered(context, sequence)
-                {
-                    let life = time_to_live.or(life).unwrap_or(DEFAULT_LIFE).min(LONGEST_LIFE);
-                    register(core, context, from.ip(), &addresses, life);
-                }
+            (Body::AdmissionConfirmSequence(told), What::Admission { call, makes }) => {
+                let told: Vec<_> = told.iter().take(MAX_CHOICES).collect();
+                return self.admit(core, context, (message.sequence, from), (call, makes), &told);
             }
-            Body::AdmissionConfirm { destination: Some(address) } => {
-                if let Some(Request { what: What::Admission(call), from, .. }) =
-                    requests.answered(context, sequence)
-                    && address.port() != H225_PORT
-                {
-                    requests.admit(core, context, from, call, address);
-                }
-            }
-            Body::LocationConfirm { call_signal: Some(address), .. } => {
-                if let Some(Request { what: What::Location, from, .. }) = requests.answered(context, sequence)
-                    && address.port() != H225_PORT
-                {
-                    requests.admit(core, context, from, None, address);
+            (Body::LocationConfirm { call_signal, alternates, .. }, What::Location) => {
+                for address in call_signal.iter().copied().chain(alternates.iter()) {
+                    self.admissions.open(core, context, from, None, (address, Medium::H225));
                 }
             }
             _ => {}
         }
         Verdict::Pass
     }
-}
 
-impl Requests {
-    /// Opens `address` for call signalling from `from`, who was told by the sender of `context` to call there.
-    pub(super) fn admit(
+    /// A gatekeeper has admitted a call that `from` asked for, and tells where to make it.
+    fn admit(
         &mut self,
         core: &mut Core,
         context: &Context,
-        from: SocketAddr,
-        call: Option<Guid>,
-        address: SocketAddr,
-    ) {
-        self.open(core, context, from, call, address, Medium::H225);
-    }
-
-    /// Takes up what an answer has opened in an earlier run; what was not answered then is asked again.
-    pub(super) fn restore(&mut self, call: &Call) {
-        let guid = call.key.strip_prefix(KEY).and_then(leg::guid);
-        let callee = |stream: &Stream| stream.ends[Party::Callee as usize].media;
-        if let Some(address) = call.streams.values().find_map(callee) {
-            self.admissions.insert((call.signalling[Party::Caller as usize].ip(), address), (call.id, guid));
+        (sequence, from): (u16, SocketAddr),
+        (call, makes): (Option<Guid>, bool),
+        told: &[ras::Admission],
+    ) -> Verdict {
+        let policy = core.policy().h323(context.slot);
+        let direct = |admission: &ras::Admission| {
+            let mut addresses = admission.destination.iter().copied().chain(admission.alternates.iter());
+            admission.model == CallModel::Direct
+                || addresses.any(|address| !policy::is_named_gatekeeper(policy, address.ip()))
+        };
+        if makes && policy.routed_only && told.iter().any(direct) {
+            let request = admission_request(sequence, call);
+            return policy::refuse_answer(core, context, &request, Why::NotRouted);
         }
-    }
-
-    fn open(
-        &mut self,
-        core: &mut Core,
-        context: &Context,
-        from: SocketAddr,
-        guid: Option<Guid>,
-        address: SocketAddr,
-        medium: Medium,
-    ) {
-        let place = (from.ip(), address);
-        self.admissions.retain(|_, (id, _)| core.call(*id).is_some());
-        let known = self.admissions.get(&place).map(|(id, _)| *id);
-        if known.is_none() && self.admissions.len() >= MAX_ADMISSIONS {
-            return;
-        }
-        let asker = Context { source: from, destination: context.source, protocol: Inspect::Ras, ..*context };
-        let key = guid.map_or_else(|| format!("{KEY}{address}"), |guid| format!("{KEY}{guid}"));
-        let Some(id) = known.or_else(|| core.start_call(&asker, &key)) else { return };
-        self.admissions.insert(place, (id, guid));
-        if medium == Medium::Ras {
-            // It lasts as long as the endpoint refreshes its registration there.
-            core.set_state(context.now, id, State::Connected);
-        }
-        core.announce(context, id, leg::signalling(medium, Party::Callee), Party::Callee, |stream| {
-            stream.medium = medium;
-            stream.held = medium == Medium::Ras;
-            stream.ends[Party::Callee as usize].media = Some(address);
-        });
-    }
-
-    fn ask(&mut self, context: &Context, sequence: u16, what: What) {
-        if self.waiting.len() >= MAX_REQUESTS {
-            self.waiting.retain(|_, request| context.now.since(request.at) < PATIENCE);
-            if self.waiting.len() >= MAX_REQUESTS {
-                return;
+        for admission in told.iter().filter(|_| makes) {
+            for address in admission.destination.iter().copied().chain(admission.alternates.iter()) {
+                self.admissions.open(core, context, from, call, (address, Medium::H225));
             }
         }
-        let request =
-            Request { at: context.now, from: context.source, gatekeeper: context.destination.ip(), what };
-        self.waiting.insert((context.source.ip(), sequence), request);
+        Verdict::Pass
     }
 
-    /// The request that the sender of `context` answers.
-    fn answered(&mut self, context: &Context, sequence: u16) -> Option<Request> {
-        let place = (context.destination.ip(), sequence);
-        let request = self.waiting.get(&place)?;
-        let asked = request.gatekeeper == context.source.ip() || request.gatekeeper.is_multicast();
-        if !asked || context.now.since(request.at) >= PATIENCE {
-            return None;
-        }
-        self.waiting.remove(&place)
-    }
-
-    /// A call that was admitted is over, says the endpoint that was to make it, or its gatekeeper to it.
+    /// A call is over, says the endpoint that was admitted to it, or its gatekeeper to it.
     fn disengage(&mut self, core: &mut Core, context: &Context, call: Guid) {
         let parties = [context.source.ip(), context.destination.ip()];
-        self.admissions.retain(|(endpoint, _), (id, guid)| {
-            let over = *guid == Some(call) && parties.contains(endpoint);
-            if over {
-                core.end_call(*id, EndReason::ReleaseComplete);
+        self.admissions.disengage(core, parties, call);
+        let [source, destination] = parties;
+        let by_gatekeeper =
+            !self.registrations.is_endpoint(source) && self.registrations.is_endpoint(destination);
+        let endpoint = if by_gatekeeper { destination } else { source };
+        for id in self.load.legs_of(call) {
+            let ends = self.legs.get(&id).map(|leg| leg.ends.map(|end| end.ip()));
+            if ends.is_some_and(|ends| ends.contains(&endpoint)) {
+                self.end(core, id, EndReason::ReleaseComplete);
             }
-            !over
-        });
+        }
+    }
+
+    /// A call goes on, says one of its endpoints.
+    pub(super) fn goes_on(&mut self, core: &mut Core, context: &Context, call: Guid) {
+        for id in self.load.legs_of(call) {
+            if self
+                .legs
+                .get(&id)
+                .is_some_and(|leg| leg.ends.iter().any(|end| end.ip() == context.source.ip()))
+            {
+                core.alive(context.now, id);
+            }
+        }
+    }
+
+    /// What the rules file says of a RAS message.
+    fn check_ras(
+        &mut self,
+        core: &mut Core,
+        context: &Context,
+        message: &Message<'_>,
+    ) -> Result<(), Verdict> {
+        let (policy, scope) = (core.policy().h323(context.slot), core.policy().h323_scope(context.slot));
+        let asks = is_request(&message.body);
+        if asks && !self.load.may_ask((scope, context.source.ip()), context.now, policy.ras_rate) {
+            return Err(Verdict::Drop(Reason::AlgRefused));
+        }
+        let policy = core.policy().h323(context.slot);
+        let checked = check_gatekeeper(policy, context, &message.body)
+            .and_then(|()| check_contents(policy, message))
+            .and_then(|()| self.check_call(core, context, &message.body));
+        checked.map_err(|why| policy::refuse_request(core, context, message, why))
+    }
+
+    /// A BRQ must be of a call that is known.
+    fn check_call(&self, core: &mut Core, context: &Context, body: &Body<'_>) -> Result<(), Why> {
+        let Body::BandwidthRequest { call: Some(call), .. } = body else { return Ok(()) };
+        let parties = [context.source.ip(), context.destination.ip()];
+        if !self.load.legs_of(*call).is_empty() || self.admissions.knows(parties, *call) {
+            return Ok(());
+        }
+        Self::check_state(core, context, body.name(), Why::UnknownCall)
     }
 }
 
-/// The endpoint may announce the addresses it has registered, and its gatekeeper the endpoint's own.
-fn register(core: &mut Core, context: &Context, endpoint: IpAddr, addresses: &[IpAddr], life: u32) {
-    let until = context.now + Duration::from_secs(u64::from(life));
-    core.register(context.source.ip(), endpoint, until);
-    for address in addresses.iter().filter(|address| **address != endpoint) {
-        core.register(endpoint, *address, until);
+/// Most ACFs that are read of one sequence.
+const MAX_CHOICES: usize = 16;
+
+/// RAS is between an endpoint and a gatekeeper: what endpoints ask goes to one, what gatekeepers answer comes from
+/// one, and of anything else one is at either end.
+fn check_gatekeeper(policy: &H323Policy, context: &Context, body: &Body<'_>) -> Result<(), Why> {
+    if policy.gatekeepers == Addresses::Any {
+        return Ok(());
     }
+    let is = |ip: IpAddr| policy.gatekeepers.contains(ip);
+    let (from, to) = (context.source.ip(), context.destination.ip());
+    let fits = match body {
+        Body::GatekeeperRequest { .. } | Body::LocationRequest { .. } => is(to) || to.is_multicast(),
+        Body::RegistrationRequest { .. } | Body::AdmissionRequest { .. } => is(to),
+        Body::GatekeeperConfirm { .. }
+        | Body::GatekeeperReject { .. }
+        | Body::RegistrationConfirm { .. }
+        | Body::RegistrationReject { .. }
+        | Body::AdmissionConfirm(_)
+        | Body::AdmissionConfirmSequence(_)
+        | Body::AdmissionReject { .. }
+        | Body::LocationConfirm { .. }
+        | Body::LocationReject { .. } => is(from),
+        _ => is(from) || is(to),
+    };
+    fits.then_some(()).ok_or(Why::NotAGatekeeper)
+}
+
+/// Tokens, names, and whether the message is known at all.
+fn check_contents(policy: &H323Policy, message: &Message<'_>) -> Result<(), Why> {
+    if policy.unknown == UnknownMessage::Drop && message.body == Body::Unknown {
+        return Err(Why::Unknown);
+    }
+    let signed = match message.body {
+        Body::RegistrationRequest { .. }
+        | Body::UnregistrationRequest { .. }
+        | Body::AdmissionRequest { .. }
+        | Body::BandwidthRequest { .. }
+        | Body::DisengageRequest { .. }
+        | Body::LocationRequest { .. } => message.tokens.any(),
+        _ => true,
+    };
+    if policy.require_tokens && !signed {
+        return Err(Why::NoTokens);
+    }
+    match &message.body {
+        Body::AdmissionRequest { source, destination, .. } => {
+            policy::parties_permitted(policy, [(None, source), (None, destination)])
+        }
+        // Who asks need not say for whom.
+        Body::LocationRequest { source, destination, .. } if source.is_empty() => {
+            policy::called_permitted(policy, destination)
+        }
+        Body::LocationRequest { source, destination, .. } => {
+            policy::parties_permitted(policy, [(None, source), (None, destination)])
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Whether somebody wants something by it, rather than answers.
+fn is_request(body: &Body<'_>) -> bool {
+    matches!(
+        body,
+        Body::GatekeeperRequest { .. }
+            | Body::RegistrationRequest { .. }
+            | Body::UnregistrationRequest { .. }
+            | Body::AdmissionRequest { .. }
+            | Body::BandwidthRequest { .. }
+            | Body::DisengageRequest { .. }
+            | Body::LocationRequest { .. }
+            | Body::InfoRequest { .. }
+            | Body::InfoRequestResponse { .. }
+            | Body::ResourcesAvailableIndicate { .. }
+            | Body::ServiceControlIndication
+            | Body::NonStandardMessage
+            | Body::Unknown
+    )
+}
+
+/// Whether it ends the wait for an answer.
+fn is_answer(body: &Body<'_>) -> bool {
+    !is_request(body) && !matches!(body, Body::RequestInProgress { .. } | Body::UnknownMessageResponse)
+}
+
+/// The request that an ACF of this number has answered, as far as a reject of it needs.
+fn admission_request(sequence: u16, call: Option<Guid>) -> Message<'static> {
+    let body = Body::AdmissionRequest {
+        call,
+        conference: Guid::default(),
+        reference: 0,
+        answer: false,
+        model: None,
+        endpoint: Default::default(),
+        source: Aliases::default(),
+        destination: Aliases::default(),
+        source_address: None,
+        destination_address: None,
+        bandwidth: 0,
+    };
+    Message { sequence, body, tokens: Default::default(), features: Features::default() }
 }

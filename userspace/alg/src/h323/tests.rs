@@ -1,3 +1,9 @@
+mod channels;
+mod policy;
+mod registrations;
+mod signalling;
+mod wire;
+
 use std::collections::HashMap;
 use std::time::Duration;
 
@@ -5,7 +11,9 @@ use callgate_protocols::build::{self, Media, Parts, ras, tpkt};
 use proptest::prelude::*;
 
 use super::*;
-use crate::action::{Action, PinholeSpec, Time, Transport};
+use callgate_rules::H323Policy;
+
+use crate::action::{Action, Denial, PinholeSpec, Time, Transport};
 use crate::core::Bounds;
 use crate::media::{Authority, Policy, RulePolicy};
 
@@ -38,6 +46,8 @@ fn fast(fast_start: Vec<Vec<u8>>) -> Parts {
 
 /// A firewall and a clock.
 struct Lab {
+    policy: Policy,
+    events: Vec<Event>,
     core: Core,
     tracker: Tracker,
     now: Time,
@@ -46,7 +56,59 @@ struct Lab {
 
 impl Lab {
     fn new(slot: u32) -> Self {
-        Self { core: core(), tracker: Tracker::default(), now: Time(1_000_000_000), slot }
+        Self { slot, ..Self::with(H323Policy::default()) }
+    }
+
+    /// With this in `[inspect.h323]`.
+    fn with(h323: H323Policy) -> Self {
+        let rules = HashMap::from([(ANY, RulePolicy::from(Authority::Any))]);
+        let policy = Policy { rules, h323, ..Policy::default() };
+        let core = Core::new(policy.clone(), Bounds::default());
+        let (tracker, now) = (Tracker::default(), Time(1_000_000_000));
+        Self { policy, events: Vec::new(), core, tracker, now, slot: 0 }
+    }
+
+    /// So many seconds pass.
+    fn wait(&mut self, seconds: u64) -> Vec<String> {
+        let mut told = Vec::new();
+        for _ in 0..seconds {
+            self.now = self.now + Duration::from_secs(1);
+            self.core.tick(self.now);
+            let ended = self.core.actions().iter().filter_map(|action| match action {
+                Action::Ended(call, reason) => Some((call.clone(), *reason)),
+                _ => None,
+            });
+            for (call, reason) in ended.collect::<Vec<_>>() {
+                self.tracker.ended(&mut self.core, &call, reason);
+            }
+            self.tracker.tick(&mut self.core, self.now);
+            told.extend(self.told());
+        }
+        told
+    }
+
+    /// The events of a kind so far, as subject and text.
+    fn events(&self, kind: &str) -> Vec<String> {
+        let of_kind = self.events.iter().filter(|event| event.kind.name() == kind);
+        of_kind.map(|event| format!("{} {}", event.subject, event.text).trim().to_owned()).collect()
+    }
+
+    /// A call signalling message that must be refused.
+    fn refused(&mut self, from: &str, to: &str, frame: &[u8]) -> Denial {
+        let context = self.context(from, to, Inspect::H225);
+        match self.tracker.call_signalling(&mut self.core, &context, &frame[4..]) {
+            Verdict::Refuse(denial) => *denial,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// A RAS message that must be refused.
+    fn refused_ras(&mut self, from: &str, to: &str, message: &[u8]) -> Denial {
+        let context = self.context(from, to, Inspect::Ras);
+        match self.tracker.ras(&mut self.core, &context, message) {
+            Verdict::Refuse(denial) => *denial,
+            other => panic!("{other:?}"),
+        }
     }
 
     fn context(&self, from: &str, to: &str, protocol: Inspect) -> Context {
@@ -96,6 +158,11 @@ impl Lab {
             format!("{verb} {} {} from {}", spec.kind.name(), spec.to, from.join(","))
         };
         let told = self.core.take_actions();
+        let events = told.iter().filter_map(|action| match action {
+            Action::Event(event) => Some(event.clone()),
+            _ => None,
+        });
+        self.events.extend(events);
         told.iter()
             .filter_map(|action| match action {
                 Action::Open(spec) => Some(words("open", spec)),
@@ -127,16 +194,13 @@ impl Lab {
     /// The daemon was killed and comes back.
     fn restart(&mut self) {
         let calls: Vec<Call> = self.core.calls().cloned().collect();
-        self.core = core();
+        self.core = Core::new(self.policy.clone(), Bounds::default());
         self.core.restore(calls, self.now);
         self.tracker = Tracker::default();
-        self.tracker.restore(&self.core.calls().collect::<Vec<_>>());
+        let calls: Vec<Call> = self.core.calls().cloned().collect();
+        self.tracker.restore(&mut self.core, &calls, self.now);
+        self.core.take_actions();
     }
-}
-
-fn core() -> Core {
-    let rules = HashMap::from([(ANY, RulePolicy { media: Authority::Any })]);
-    Core::new(Policy { rules, ..Policy::default() }, Bounds::default())
 }
 
 /// A call up to Connect, in which nothing is opened.
@@ -535,9 +599,12 @@ fn a_forwarded_call_may_be_made_to_the_address_it_is_forwarded_to() {
     );
     assert_eq!(
         lab.signal(BOB, ALICE, &build::forward(&CALL, at("203.0.113.9:2720"))),
-        ["refuse 203.0.113.9:2720 not-the-announcers"]
+        ["refuse 203.0.113.9:2720 not-the-announcers", "end refused"]
     );
-    assert_eq!(lab.signal(BOB, ALICE, &build::forward(&CALL, at("203.0.113.9:1720"))), [""; 0]);
+    assert_eq!(
+        lab.signal(BOB, ALICE, &build::forward(&CALL, at("203.0.113.9:1720"))),
+        ["refuse 203.0.113.9:1720 not-the-announcers", "end refused"]
+    );
 }
 
 #[test]
@@ -629,6 +696,7 @@ fn a_memo_keeps_its_bound() {
             opener: Party::Callee,
             number,
             stream: leg::unassigned(Party::Callee, number),
+            refused: false,
         });
     }
     assert!(leg.memo().len() <= 1024);
@@ -642,7 +710,7 @@ fn calls_the_core_ends_are_forgotten() {
     slow_start(&mut lab, separate);
     let call = lab.only_call().clone();
     lab.core.end_call(call.id, EndReason::Inactivity);
-    lab.tracker.ended(&call);
+    lab.tracker.ended(&mut lab.core, &call, EndReason::Inactivity);
     let tracker = &lab.tracker;
     assert!(tracker.legs.is_empty() && tracker.by_guid.is_empty() && tracker.by_reference.is_empty());
     assert!(tracker.connections.is_empty() && tracker.controls.is_empty() && tracker.listeners.is_empty());
@@ -679,11 +747,13 @@ fn an_admission_opens_the_address_it_tells() {
 }
 
 #[test]
-fn an_admission_to_the_well_known_port_needs_no_pinhole() {
+fn an_admission_opens_the_well_known_port_too() {
     let mut lab = Lab::new(0);
     lab.ras(ALICE, GATEKEEPER, &ras::admission_request(4, CALL.id));
-    assert_eq!(lab.ras(GATEKEEPER, ALICE, &ras::admission_confirm(4, at("203.0.113.5:1720"))), [""; 0]);
-    assert_eq!(lab.core.calls().count(), 0);
+    assert_eq!(
+        lab.ras(GATEKEEPER, ALICE, &ras::admission_confirm(4, at("203.0.113.5:1720"))),
+        ["open h225 203.0.113.5:1720 from 192.0.2.1"]
+    );
 }
 
 #[test]
@@ -694,11 +764,11 @@ fn a_gatekeeper_tells_the_addresses_of_those_who_have_registered() {
         lab.ras(ALICE, GATEKEEPER, &ras::admission_request(sequence, CALL.id));
         lab.ras(GATEKEEPER, ALICE, &ras::admission_confirm(sequence, bob))
     };
-    assert_eq!(ask(&mut lab, 1), ["refuse 198.51.100.7:2720 not-the-announcers"]);
+    assert_eq!(ask(&mut lab, 1), ["refuse 198.51.100.7:2720 not-the-announcers", "end refused"]);
     let from = "198.51.100.7:1719";
     lab.ras(from, GATEKEEPER, &ras::registration_request(2, bob, at(from), 60));
     lab.ras(GATEKEEPER, from, &ras::registration_confirm(2, 60));
-    assert_eq!(ask(&mut lab, 3), ["open h225 198.51.100.7:2720 from 192.0.2.1"]);
+    assert_eq!(ask(&mut lab, 3), ["update h225 198.51.100.7:2720 from 192.0.2.1,203.0.113.5"]);
 }
 
 #[test]
@@ -712,7 +782,7 @@ fn a_registered_address_may_be_announced_until_it_is_taken_back() {
     assert!(lab.signal(ALICE, BOB, &setup).iter().all(|told| told.starts_with("refuse")));
     lab.ras(GATEKEEPER, alice, &ras::registration_confirm(2, 60));
     assert_eq!(lab.signal(ALICE, BOB, &setup).len(), 2);
-    assert_eq!(lab.pinholes(), ["192.0.2.50:17000", "192.0.2.50:17001"]);
+    assert_eq!(lab.pinholes(), ["192.0.2.50:17000", "192.0.2.50:17001", "192.0.2.50:1720"]);
     lab.signal(ALICE, BOB, &build::release_complete(&CALL, false, &Parts::default()));
     lab.ras(alice, GATEKEEPER, &ras::unregistration_request(3, second));
     lab.signal(ALICE, BOB, &setup);

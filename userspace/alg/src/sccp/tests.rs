@@ -41,7 +41,7 @@ impl Lab {
     }
 
     fn with(slot: u32, sccp: SccpPolicy) -> Self {
-        let rules = HashMap::from([(ANY, RulePolicy { media: Authority::Any })]);
+        let rules = HashMap::from([(ANY, RulePolicy::from(Authority::Any))]);
         let core = Core::new(Policy { rules, sccp, ..Policy::default() }, Bounds::default());
         Self { core, tracker: Tracker::default(), now: Time(1_000_000_000), slot, whole: true, link: None }
     }

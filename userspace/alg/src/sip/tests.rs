@@ -28,7 +28,7 @@ struct Lab {
 
 impl Lab {
     fn new(slot: u32) -> Self {
-        let rules = HashMap::from([(ANY, RulePolicy { media: Authority::Any })]);
+        let rules = HashMap::from([(ANY, RulePolicy::from(Authority::Any))]);
         let core = Core::new(Policy { rules, ..Policy::default() }, Bounds::default());
         Self { core, tracker: Tracker::default(), now: Time(1_000_000_000), slot }
     }

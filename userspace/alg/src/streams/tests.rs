@@ -10,13 +10,16 @@ struct Wire {
     streams: Streams,
     messages: Vec<Vec<u8>>,
     refuse: Option<Vec<u8>>,
+    /// What is said of it.
+    verdict: Verdict,
     now: Time,
 }
 
 impl Wire {
     fn new(bounds: StreamBounds) -> Self {
         let streams = Streams::new(bounds);
-        Self { streams, messages: Vec::new(), refuse: None, now: Time::default() }
+        let verdict = Verdict::Reset(Reason::AlgRefused);
+        Self { streams, messages: Vec::new(), refuse: None, verdict, now: Time::default() }
     }
 
     /// A connection whose client's first byte has this sequence number; the server's has 1.
@@ -29,14 +32,10 @@ impl Wire {
 
     fn send(&mut self, from: &str, to: &str, segment: Segment, payload: &[u8]) -> Outcome {
         let ends = (from.parse().expect("an address"), to.parse().expect("an address"));
-        let (messages, refuse) = (&mut self.messages, &self.refuse);
+        let (messages, refuse, verdict) = (&mut self.messages, &self.refuse, &self.verdict);
         self.streams.segment(self.now, ends, Framing::Tpkt, segment, payload, |message| {
             messages.push(message.to_vec());
-            if refuse.as_deref() == Some(message) {
-                Verdict::Reset(Reason::AlgRefused)
-            } else {
-                Verdict::Pass
-            }
+            if refuse.as_deref() == Some(message) { verdict.clone() } else { Verdict::Pass }
         })
     }
 
@@ -95,6 +94,65 @@ fn after_a_refused_message_nothing_goes_on() {
     assert_eq!(wire.data(107, &tpkt(b"good")), refused);
     assert_eq!(wire.messages.len(), 1);
     assert_eq!(wire.server(1, 100, flag::ACK, &tpkt(b"answer")), PASS, "the other direction is not to blame");
+}
+
+/// What is said of `bad` by a protocol that has words for it.
+fn denial() -> Denial {
+    let words = |text: &[u8]| Some(text.to_vec());
+    Denial { reason: Reason::AlgRefused, reply: words(b"no"), notify: words(b"over"), sequence: None }
+}
+
+/// A connection on which `bad` is refused in these words.
+fn refusing() -> Wire {
+    let mut wire = Wire::open(100);
+    (wire.refuse, wire.verdict) = (Some(b"bad".to_vec()), denial().into());
+    wire
+}
+
+#[test]
+fn after_a_refusal_in_words_nothing_goes_on_in_either_direction() {
+    let mut wire = refusing();
+    let reset = Verdict::Reset(Reason::AlgRefused);
+    let client = |wire: &mut Wire, sequence, acknowledgement, flags, payload: &[u8]| {
+        let segment = Segment { sequence, acknowledgement, flags: flags | flag::ACK };
+        wire.send(CLIENT, SERVER, segment, payload).verdict
+    };
+    for _ in 0..2 {
+        assert_eq!(client(&mut wire, 100, 1, 0, &tpkt(b"bad")), denial().into(), "sent again as it was lost");
+    }
+    // It has the two bytes and the end behind them: whatever it says now is told by a reset.
+    assert_eq!(client(&mut wire, 107, 4, 0, b""), REFUSED, "the far end would answer with a reset");
+    assert_eq!(client(&mut wire, 107, 4, 0, &tpkt(b"good")), reset);
+    assert_eq!(client(&mut wire, 107, 4, flag::FIN, b""), reset);
+    assert_eq!(wire.server(1, 100, flag::ACK, b""), REFUSED);
+    assert_eq!(wire.server(1, 100, flag::ACK, &tpkt(b"answer")), reset);
+    assert_eq!(wire.server(1, 100, flag::ACK | flag::RST, b""), PASS);
+    assert_eq!(wire.messages, [b"bad"]);
+    // The same ports may be used again.
+    wire.client(899, flag::SYN, b"");
+    wire.server(500, 900, flag::SYN | flag::ACK, b"");
+    assert_eq!(wire.data(900, &tpkt(b"good")), PASS);
+}
+
+#[test]
+fn who_has_a_part_of_a_refused_message_is_told_nothing_that_would_be_read_as_the_rest() {
+    let mut wire = refusing();
+    let bad = tpkt(b"bad");
+    let told = Verdict::from(Denial { notify: None, sequence: Some(1), ..denial() });
+    assert_eq!(wire.data(100, &bad[..5]), PASS);
+    assert_eq!(wire.data(105, &bad[5..]), told);
+    let mut wire = refusing();
+    assert_eq!(wire.data(105, &bad[5..]), PASS, "beyond a gap");
+    assert_eq!(wire.data(100, &bad[..5]), told);
+}
+
+#[test]
+fn a_refusal_follows_what_its_reader_has_not_acknowledged_yet() {
+    let mut wire = refusing();
+    wire.server(1, 100, flag::ACK, &tpkt(b"on its way"));
+    let segment = Segment { sequence: 100, acknowledgement: 1, flags: flag::ACK };
+    let told = wire.send(CLIENT, SERVER, segment, &tpkt(b"bad")).verdict;
+    assert_eq!(told, Denial { sequence: Some(15), ..denial() }.into());
 }
 
 #[test]

@@ -85,7 +85,8 @@ impl Kernel {
     /// What the kernel refuses.
     pub fn attach_tap(&self, tap: &str, nic: u32, direction: Direction) -> Result<TapProgram, Error> {
         let tap_flags = if direction == Direction::Ingress { TO_INGRESS } else { 0 };
-        let mut instance = load(&self.directory, &Constants { slot: 0, tap_nic: nic, tap_flags })?;
+        let mut instance =
+            load(&self.directory, &Constants { tap_nic: nic, tap_flags, ..Constants::default() })?;
         let program = classifier(&mut instance, TAP)?;
         let options = TcAttachOptions::TcxOrder(LinkOrder::first());
         program
@@ -217,7 +218,7 @@ fn missing(program: &'static str) -> Error {
     Error::Program { program, cause: "it is not in the object".to_owned() }
 }
 
-fn refused(program: &'static str, error: &(dyn std::error::Error + 'static)) -> Error {
+pub(super) fn refused(program: &'static str, error: &(dyn std::error::Error + 'static)) -> Error {
     Error::Program { program, cause: causes(error) }
 }
 

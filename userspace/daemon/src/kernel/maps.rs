@@ -8,13 +8,16 @@ use std::time::Duration;
 use aya::maps::lpm_trie::{Key, LpmTrie};
 use aya::maps::{Array, ArrayOfMaps, HashMap, Map, MapData, MapError, PerCpuArray, RingBuf};
 use callgate_alg::action::{PinholeSpec, Time};
+use callgate_rules::compile::AddressTable;
 use callgate_rules::{Compiled, Slots};
 use callgate_shared::counters::{Count, Event, RuleCount};
 use callgate_shared::flow::FlowKey;
-use callgate_shared::judge::FragmentKey;
+use callgate_shared::judge::{FirstFragment, FragmentKey};
+use callgate_shared::limit::LimitKey;
 use callgate_shared::pinhole::{MAX_SENDERS, PinholeKey, Sender, port_bit};
 use callgate_shared::policy::{
-    ACTION_CHUNKS, CHUNK, Chunk, Inspect, MAX_IFACES, MAX_RULES, MAX_SLOTS, Policy, RuleEntry, SERVICE_CHUNKS,
+    ACTION_CHUNKS, AddressChunk, CHUNK, Chunk, Inspect, MAX_IFACES, MAX_RULES, MAX_SLOTS, Policy, RuleEntry,
+    SERVICE_CHUNKS, SOURCE_PORT_CHUNKS, TAG_CHUNKS, Vector, policy_flags,
 };
 use callgate_shared::tap::Tap;
 use callgate_shared::{Addr, Reason};
@@ -43,15 +46,29 @@ pub(super) const MAPS: &[MapLayout] = &[
     layout::<u32, u32>("RULES"),
     layout::<u32, u32>("ACTIONS"),
     layout::<u32, u32>("SERVICES"),
+    layout::<u32, u32>("SOURCE_PORTS"),
+    layout::<u32, u32>("TAGS"),
+    layout::<u32, u32>("VECTORS"),
+    layout::<u32, u32>("SOURCE_ZONES"),
+    layout::<u32, u32>("SOURCE_CHUNKS"),
+    layout::<u32, u32>("DESTINATION_CHUNKS"),
     layout::<u32, u32>("SOURCES4"),
     layout::<u32, u32>("SOURCES6"),
     layout::<u32, u32>("DESTINATIONS4"),
     layout::<u32, u32>("DESTINATIONS6"),
     layout::<FlowKey, FlowValue>("FLOWS"),
+    layout::<FlowKey, FlowValue>("PEER_FLOWS"),
     layout::<PinholeKey, PinholeValue>("PINHOLES"),
     layout::<u32, u64>("PINHOLE_PORTS"),
-    layout::<callgate_shared::limit::LimitKey, u64>("LIMITS"),
-    layout::<FragmentKey, u32>("FRAGMENTS"),
+    layout::<LimitKey, u64>("LIMITS"),
+    layout::<FragmentKey, u64>("FRAGMENTS"),
+    layout::<Addr, u64>("BLOCKS"),
+    layout::<u32, u64>("BLOCK_FILTER"),
+    layout::<Addr, u64>("PEERS"),
+    layout::<Addr, u64>("VOUCHED"),
+    layout::<u32, u64>("BUDGET"),
+    layout::<u32, u64>("SECRET"),
+    layout::<u32, u64>("CLOCK"),
     layout::<u32, Count>("COUNTERS"),
     layout::<u32, RuleCount>("RULE_COUNTERS"),
     layout::<u64, u32>("RULE_SLOTS"),
@@ -68,31 +85,48 @@ pub(super) struct Raw<T>(pub(super) T);
 // padding are put into it; the kernel half writes the same types.
 unsafe impl<T: Copy + 'static> aya::Pod for Raw<T> {}
 
-type Inner<T> = ArrayOfMaps<MapData, Array<MapData, Raw<T>>>;
+pub(super) type Inner<T> = ArrayOfMaps<MapData, Array<MapData, Raw<T>>>;
 type Tries<K> = ArrayOfMaps<MapData, LpmTrie<MapData, Raw<K>, u32>>;
 
 /// Handles of the pinned maps.
 pub(super) struct Maps {
-    active: Array<MapData, u32>,
+    pub(super) active: Array<MapData, u32>,
     heartbeat: Array<MapData, u64>,
     taps: Array<MapData, Raw<Tap>>,
-    policy: Inner<Policy>,
-    rules: Inner<RuleEntry>,
-    actions: Inner<Chunk>,
-    services: Inner<Chunk>,
-    sources4: Tries<u32>,
-    sources6: Tries<Addr>,
-    destinations4: Tries<u32>,
-    destinations6: Tries<Addr>,
+    pub(super) policy: Inner<Policy>,
+    pub(super) rules: Inner<RuleEntry>,
+    pub(super) actions: Inner<Chunk>,
+    pub(super) services: Inner<Chunk>,
+    pub(super) source_ports: Inner<Chunk>,
+    pub(super) tags: Inner<Chunk>,
+    pub(super) vectors: Inner<Vector>,
+    pub(super) source_zones: Inner<Chunk>,
+    pub(super) source_chunks: Inner<AddressChunk>,
+    pub(super) destination_chunks: Inner<AddressChunk>,
+    pub(super) sources4: Tries<u32>,
+    pub(super) sources6: Tries<Addr>,
+    pub(super) destinations4: Tries<u32>,
+    pub(super) destinations6: Tries<Addr>,
     flows: HashMap<MapData, Raw<FlowKey>, Raw<FlowValue>>,
-    fragments: HashMap<MapData, Raw<FragmentKey>, u32>,
-    pinholes: HashMap<MapData, Raw<PinholeKey>, Raw<PinholeValue>>,
-    pinhole_ports: Array<MapData, u64>,
+    peer_flows: HashMap<MapData, Raw<FlowKey>, Raw<FlowValue>>,
+    pub(super) limits: HashMap<MapData, Raw<LimitKey>, u64>,
+    pub(super) budget: PerCpuArray<MapData, u64>,
+    pub(super) blocks: HashMap<MapData, Raw<Addr>, u64>,
+    pub(super) peers: HashMap<MapData, Raw<Addr>, u64>,
+    pub(super) vouched: HashMap<MapData, Raw<Addr>, u64>,
+    pub(super) fragments: HashMap<MapData, Raw<FragmentKey>, u64>,
+    pub(super) secret: Array<MapData, u64>,
+    clock: Array<MapData, u64>,
+    pub(super) pinholes: HashMap<MapData, Raw<PinholeKey>, Raw<PinholeValue>>,
+    pub(super) pinhole_ports: Array<MapData, u64>,
     /// Pinholes by transport and port: what the map above says in one bit.
     ports_in_use: StdHashMap<(u8, u16), u32>,
     counters: PerCpuArray<MapData, Raw<Count>>,
     rule_counters: PerCpuArray<MapData, Raw<RuleCount>>,
     rule_slots: HashMap<MapData, u64, u32>,
+    pub(super) block_filter: Array<MapData, u64>,
+    /// Blocked addresses by word and bit of the filter above.
+    pub(super) filtered: StdHashMap<(u32, u64), u32>,
 }
 
 /// Opens a pinned map as the type its place asks for.
@@ -120,19 +154,41 @@ impl Maps {
             rules: open!(directory, "RULES", ArrayOfMaps),
             actions: open!(directory, "ACTIONS", ArrayOfMaps),
             services: open!(directory, "SERVICES", ArrayOfMaps),
+            source_ports: open!(directory, "SOURCE_PORTS", ArrayOfMaps),
+            tags: open!(directory, "TAGS", ArrayOfMaps),
+            vectors: open!(directory, "VECTORS", ArrayOfMaps),
+            source_zones: open!(directory, "SOURCE_ZONES", ArrayOfMaps),
+            source_chunks: open!(directory, "SOURCE_CHUNKS", ArrayOfMaps),
+            destination_chunks: open!(directory, "DESTINATION_CHUNKS", ArrayOfMaps),
             sources4: open!(directory, "SOURCES4", ArrayOfMaps),
             sources6: open!(directory, "SOURCES6", ArrayOfMaps),
             destinations4: open!(directory, "DESTINATIONS4", ArrayOfMaps),
             destinations6: open!(directory, "DESTINATIONS6", ArrayOfMaps),
             flows: open!(directory, "FLOWS", LruHashMap),
+            peer_flows: open!(directory, "PEER_FLOWS", LruHashMap),
+            limits: open!(directory, "LIMITS", LruHashMap),
+            budget: open!(directory, "BUDGET", PerCpuArray),
+            blocks: open!(directory, "BLOCKS", HashMap),
+            peers: open!(directory, "PEERS", HashMap),
+            vouched: open!(directory, "VOUCHED", LruHashMap),
             fragments: open!(directory, "FRAGMENTS", LruHashMap),
+            secret: open!(directory, "SECRET", Array),
+            clock: open!(directory, "CLOCK", Array),
             pinholes,
             pinhole_ports: open!(directory, "PINHOLE_PORTS", Array),
             ports_in_use,
             counters: open!(directory, "COUNTERS", PerCpuArray),
             rule_counters: open!(directory, "RULE_COUNTERS", PerCpuArray),
             rule_slots: open!(directory, "RULE_SLOTS", HashMap),
+            block_filter: open!(directory, "BLOCK_FILTER", Array),
+            filtered: StdHashMap::new(),
         })
+    }
+
+    /// A flow, whichever table it lies in.
+    pub(super) fn flow(&self, key: &FlowKey) -> Option<FlowValue> {
+        let key = Raw(*key);
+        self.flows.get(&key, 0).or_else(|_| self.peer_flows.get(&key, 0)).ok().map(|value| value.0)
     }
 
     pub(super) fn set_tap(&mut self, slot: u32, tap: Tap) -> Result<(), Error> {
@@ -175,10 +231,25 @@ impl Kernel {
             whole.iter().copied().chain((!rest.is_empty()).then_some(last)).collect()
         };
         fill("SERVICES", &mut maps.services, idle, SERVICE_CHUNKS, &chunks(&compiled.services), &zeros)?;
+        let source_ports = chunks(&compiled.source_ports);
+        fill("SOURCE_PORTS", &mut maps.source_ports, idle, SOURCE_PORT_CHUNKS, &source_ports, &zeros)?;
+        fill("TAGS", &mut maps.tags, idle, TAG_CHUNKS, &chunks(&compiled.tags), &zeros)?;
         fill("ACTIONS", &mut maps.actions, idle, ACTION_CHUNKS, &chunks(&compiled.actions), &zeros)?;
         fill("RULES", &mut maps.rules, idle, MAX_RULES, &compiled.rules, &RuleEntry::default())?;
-        fill_tries(&mut maps.sources4, &mut maps.sources6, idle, &compiled.sources)?;
-        fill_tries(&mut maps.destinations4, &mut maps.destinations6, idle, &compiled.destinations)?;
+        fill("SOURCE_ZONES", &mut maps.source_zones, idle, 256, &chunks(&compiled.source_zones), &zeros)?;
+        fill_any("VECTORS", &mut maps.vectors, idle, &compiled.vectors)?;
+        fill_any("SOURCE_CHUNKS", &mut maps.source_chunks, idle, address_chunks(&compiled.sources4))?;
+        fill_any(
+            "DESTINATION_CHUNKS",
+            &mut maps.destination_chunks,
+            idle,
+            address_chunks(&compiled.destinations4),
+        )?;
+        let (in_trie, flags) = (policy_flags::SOURCES_IN_TRIE, compiled.policy.flags);
+        fill_tries(&mut maps.sources4, &mut maps.sources6, idle, &compiled.sources, flags & in_trie != 0)?;
+        let (v4, v6) = (&mut maps.destinations4, &mut maps.destinations6);
+        let in_trie = policy_flags::DESTINATIONS_IN_TRIE;
+        fill_tries(v4, v6, idle, &compiled.destinations, flags & in_trie != 0)?;
         fill("POLICY", &mut maps.policy, idle, 1, &[compiled.policy], &compiled.policy)?;
 
         maps.active.set(0, idle, 0).map_err(|source| Error::Map { name: "ACTIVE", source })?;
@@ -204,6 +275,22 @@ impl Kernel {
     /// [`Error::Map`].
     pub fn heartbeat(&mut self, now: Time) -> Result<(), Error> {
         self.maps.heartbeat.set(0, now.0, 0).map_err(|source| Error::Map { name: "HEARTBEAT", source })
+    }
+
+    /// Sets the clock of programs that go by it, monotonic ns.
+    ///
+    /// # Errors
+    /// [`Error::Map`].
+    pub fn set_clock(&mut self, now: u64) -> Result<(), Error> {
+        self.maps.clock.set(0, now, 0).map_err(|source| Error::Map { name: "CLOCK", source })
+    }
+
+    /// Sets the key of challenges.
+    ///
+    /// # Errors
+    /// [`Error::Map`].
+    pub fn set_secret(&mut self, secret: u64) -> Result<(), Error> {
+        self.maps.secret.set(0, secret, 0).map_err(|source| Error::Map { name: "SECRET", source })
     }
 
     /// When the daemon last said that it is alive.
@@ -264,19 +351,38 @@ impl Kernel {
 
     /// All flows, in no order.
     pub fn flows(&self) -> impl Iterator<Item = FlowRow> {
-        self.maps.flows.iter().flatten().map(|(key, value)| FlowRow::new(key.0, value.0))
+        // Where a key lies in both tables, the kernel half finds the first: the other one is dead.
+        let dead = |key: &Raw<FlowKey>| self.maps.flows.get(key, 0).is_ok();
+        let peers = self.maps.peer_flows.iter().flatten().filter(move |(key, _)| !dead(key));
+        self.maps.flows.iter().flatten().chain(peers).map(|(key, value)| FlowRow::new(key.0, value.0))
+    }
+
+    /// Forgets a flow: whether it was known. Its next packet is judged as a stranger's.
+    ///
+    /// # Errors
+    /// [`Error::Map`].
+    pub fn forget_flow(&mut self, key: &FlowKey) -> Result<bool, Error> {
+        let mut known = false;
+        for (name, map) in [("FLOWS", &mut self.maps.flows), ("PEER_FLOWS", &mut self.maps.peer_flows)] {
+            match map.remove(&Raw(*key)) {
+                Ok(()) => known = true,
+                Err(source) if is_absent(&source) => {}
+                Err(source) => return Err(Error::Map { name, source }),
+            }
+        }
+        Ok(known)
     }
 
     /// What is read in a packet's flow, and the counter slot of the rule that admitted it.
     pub fn inspected(&self, key: &FlowKey) -> Option<(Inspect, u32)> {
-        let flow = self.maps.flows.get(&Raw(*key), 0).ok()?.0;
+        let flow = self.maps.flow(key)?;
         Some((Inspect::from_u8(flow.inspect), flow.slot))
     }
 
     /// What is read in a fragmented datagram whose first fragment was let by.
     pub fn inspected_fragment(&self, key: &FragmentKey) -> Option<Inspect> {
-        let inspect = self.maps.fragments.get(&Raw(*key), 0).ok()?;
-        Some(Inspect::from_u8(inspect as u8))
+        let first = self.maps.fragments.get(&Raw(*key), 0).ok()?;
+        Some(Inspect::from_u8(FirstFragment::unpack(first).inspect))
     }
 
     /// Packets and bytes by reason of one interface slot, over all CPUs; reasons without packets are left out.
@@ -378,12 +484,38 @@ fn fill<T: Copy + PartialEq + 'static>(
     outer.set(slot, &inner, 0).map_err(error)
 }
 
-/// Fresh tries of an address table.
+fn address_chunks(table: &AddressTable) -> &[AddressChunk] {
+    match table {
+        AddressTable::Chunks(chunks) => chunks,
+        AddressTable::Trie => &[],
+    }
+}
+
+/// A fresh inner map with just these values.
+fn fill_any<T: Copy + 'static>(
+    name: &'static str,
+    outer: &mut Inner<T>,
+    slot: u32,
+    values: &[T],
+) -> Result<(), Error> {
+    /// `BPF_F_INNER_MAP`: an inner map of another size than its neighbour's.
+    const ANY_SIZE: u32 = 0x1000;
+    let error = |source| Error::Map { name, source };
+    let size = u32::try_from(values.len()).unwrap_or(u32::MAX).max(1);
+    let mut inner = Array::<MapData, Raw<T>>::create(size, ANY_SIZE).map_err(error)?;
+    for (index, value) in (0..).zip(values) {
+        inner.set(index, Raw(*value), 0).map_err(error)?;
+    }
+    outer.set(slot, &inner, 0).map_err(error)
+}
+
+/// Fresh tries of an address table; IPv4 prefixes only where they are not in chunks.
 fn fill_tries(
     v4: &mut Tries<u32>,
     v6: &mut Tries<Addr>,
     slot: u32,
     prefixes: &[(callgate_rules::compile::Prefix, u16)],
+    with_v4: bool,
 ) -> Result<(), Error> {
     const ENTRIES: u32 = 262_144;
     const NO_PREALLOC: u32 = 1;
@@ -394,6 +526,7 @@ fn fill_tries(
         let (length, class) = (u32::from(prefix.prefix_len()), u32::from(*class));
         let addr = Addr::from(prefix.network());
         match prefix.network() {
+            IpAddr::V4(_) if !with_v4 => Ok(()),
             IpAddr::V4(_) => inner4.insert(&Key::new(length, Raw(addr.v4_word())), class, 0),
             IpAddr::V6(_) => inner6.insert(&Key::new(length, Raw(addr)), class, 0),
         }
@@ -419,7 +552,7 @@ fn inspect_of(spec: &PinholeSpec) -> Inspect {
     }
 }
 
-fn is_absent(error: &MapError) -> bool {
+pub(super) fn is_absent(error: &MapError) -> bool {
     matches!(error, MapError::KeyNotFound | MapError::ElementNotFound)
         || matches!(error, MapError::SyscallError(error) if error.io_error.raw_os_error() == Some(libc::ENOENT))
 }

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use callgate_alg::action::{Sender as AlgSender, Time, Transport};
 use callgate_alg::call::CallId;
-use callgate_shared::flow::{Flow, FlowKey, Side, Standing};
+use callgate_shared::flow::{Flow, FlowKey, Side, Standing, flags};
 use callgate_shared::pinhole::{Kind, MAX_SENDERS, Pinhole, PinholeKey, Sender};
 use callgate_shared::{Addr, policy};
 
@@ -17,6 +17,7 @@ pub(super) struct FlowValue {
     pub(super) packets: [u64; 2],
     pub(super) bytes: [u64; 2],
     pub(super) standing: u64,
+    pub(super) edges: [u64; 2],
     pub(super) slot: u32,
     pub(super) originator: u8,
     pub(super) inspect: u8,
@@ -50,12 +51,14 @@ macro_rules! same_place {
     };
 }
 
-same_place!(Flow, FlowValue: last_seen, created, packets, bytes, standing, slot, originator, inspect, zone, flags);
+same_place!(Flow, FlowValue: last_seen, created, packets, bytes, standing, edges, slot, originator, inspect, zone, flags);
 same_place!(Pinhole, PinholeValue: last_seen, packets, bytes, expires, idle, call, senders, kind, inspect, slot);
 
 /// A flow, originator first.
 #[derive(Clone, Debug)]
 pub struct FlowRow {
+    /// Its key in the kernel's table.
+    pub key: FlowKey,
     /// IP protocol number.
     pub protocol: u8,
     /// The originator and the responder.
@@ -66,6 +69,8 @@ pub struct FlowRow {
     pub zone: u8,
     /// Counter slot of the rule that admitted it.
     pub slot: u32,
+    /// It lies in the table of known peers.
+    pub peer: bool,
     /// What is read in it.
     pub inspect: policy::Inspect,
     /// Packets from the originator, and from the responder.
@@ -81,11 +86,13 @@ pub struct FlowRow {
 impl FlowRow {
     pub(super) fn new(key: FlowKey, value: FlowValue) -> Self {
         let mut row = Self {
+            key,
             protocol: key.protocol,
             ends: [socket(key.low, key.low_port), socket(key.high, key.high_port)],
             state: Standing::unpack(value.standing).state,
             zone: value.zone,
             slot: value.slot,
+            peer: value.flags & flags::PEER != 0,
             inspect: policy::Inspect::from_u8(value.inspect),
             packets: value.packets,
             bytes: value.bytes,

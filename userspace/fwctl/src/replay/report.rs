@@ -119,8 +119,18 @@ impl<'a> Report<'a> {
         }
     }
 
+    /// What the engine has done at this frame.
+    pub(super) fn actions(&mut self, frame: u64, actions: &[Action]) -> io::Result<()> {
+        self.learn(actions);
+        for action in actions {
+            self.action(frame, action)?;
+        }
+        self.forget(actions);
+        Ok(())
+    }
+
     /// Learns the names of calls; to be called before the actions that speak of them.
-    pub(super) fn learn(&mut self, actions: &[Action]) {
+    fn learn(&mut self, actions: &[Action]) {
         for action in actions {
             let (Action::Call(call) | Action::Ended(call, _)) = action else { continue };
             let summary = &mut self.summary;
@@ -132,7 +142,7 @@ impl<'a> Report<'a> {
     }
 
     /// Forgets calls that are over.
-    pub(super) fn forget(&mut self, actions: &[Action]) {
+    fn forget(&mut self, actions: &[Action]) {
         for action in actions {
             if let Action::Ended(call, _) = action {
                 self.calls.remove(&call.id);
@@ -140,7 +150,7 @@ impl<'a> Report<'a> {
         }
     }
 
-    pub(super) fn action(&mut self, frame: u64, action: &Action) -> io::Result<()> {
+    fn action(&mut self, frame: u64, action: &Action) -> io::Result<()> {
         match action {
             Action::Open(spec) => {
                 self.summary.pinholes += 1;
@@ -191,6 +201,7 @@ impl<'a> Report<'a> {
             Judgement::Pass(reason) => ("pass", reason.name(), true),
             Judgement::Drop(reason) => ("drop", reason.name(), false),
             Judgement::Reset(reason) => ("reset", reason.name(), false),
+            Judgement::Refuse(reason) => ("refuse", reason.name(), false),
         };
         if passed {
             self.summary.passed += 1;

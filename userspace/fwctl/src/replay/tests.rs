@@ -89,7 +89,7 @@ impl Replay {
         let capture = self.folder.path().join("capture");
         let mut out = Vec::new();
         let zone = zone.map(str::to_owned);
-        let args = Args { capture, rules: self.rules.clone(), zone, verbose };
+        let args = Args { capture, rules: self.rules.clone(), zone, kernel: false, verbose };
         let outcome = run(&args, json, &mut out)?;
         assert_eq!(outcome, Outcome::Yes);
         Ok(String::from_utf8(out).expect("text"))
@@ -187,5 +187,5 @@ fn what_cannot_be_replayed_is_said() {
     );
     assert!(error(Replay::of(b"not a capture at all, is it?"), None).ends_with("neither pcap nor pcapng"));
     let zone = error(Replay::of(&whole), Some("cellar"));
-    assert_eq!(zone, "no zone `cellar` in the rules file; there are: none, self");
+    assert_eq!(zone, "no zone or interface `cellar` in the rules file; its zones are: none, self");
 }

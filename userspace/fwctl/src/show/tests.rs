@@ -139,6 +139,56 @@ built in   arp: address resolution
 }
 
 #[test]
+fn rules_tell_zones_tables_and_what_is_not_in_force() {
+    let answer = json!({
+        "builtin": [],
+        "rules": [{"number": 1, "name": "office", "action": "reject", "inspect": null, "zones": [], "from": [], "to": [],
+                   "service": ["tcp/80"], "limit": null, "when": "mon-fri 08:00-18:00", "active": false, "log": false,
+                   "advisory": null, "packets": 0, "bytes": 0, "limited": 0}],
+        "defaults": [{"zone": "outside", "action": "drop"}],
+        "generation": 7,
+        "tables": {"form": "vectors", "entries": 1234, "classes": {"vlans": 1, "source_ports": 2, "sources": 10001},
+                   "cells": 0, "vectors": 20003, "chunks": 3, "prefixes": 12, "bytes": 42_000_000},
+        "zones": [{"zone": "outside", "interfaces": ["eth0"], "networks": [], "anti_spoof": "loose", "bogons": "drop",
+                   "fragments": "track", "link_drops": ["cdp", "lldp"]},
+                  {"zone": "inside", "interfaces": ["eth1"], "networks": ["10.0.0.0/8"], "anti_spoof": "strict",
+                   "bogons": "pass", "fragments": "pass", "link_drops": []}],
+    });
+    let text = shown(answer, |answer, screen| rules(answer, true, screen));
+    let lines: Vec<&str> = text.lines().skip(2).collect();
+    let expected = [
+        "    any → any, tcp/80, mon-fri 08:00-18:00 (not now)",
+        "",
+        "no match   outside drop",
+        "zone       outside (eth0): anti-spoof loose, bogons drop, fragments track",
+        "           drops cdp lldp",
+        "zone       inside (eth1): anti-spoof strict, bogons pass, fragments pass",
+        "           networks 10.0.0.0/8",
+        "tables     vectors, 42.0M bytes, generation 7",
+        "           1,234 rows, 20,003 vectors, 3 chunks, 12 networks",
+        "classes    2 source ports, 10,001 sources",
+    ];
+    assert_eq!(lines, expected);
+}
+
+#[test]
+fn blocks_at_80_columns() {
+    let block = |address: &str, cause: &str, text: &str, since: Option<u64>| json!({"address": address, "cause": cause, "text": text, "since_unix": since, "left_s": 544});
+    let page = json!({"total": 3, "rows": [
+        block("192.0.2.7", "scan", "20 places within 60 s", Some(u64::MAX)),
+        block("198.51.100.77", "earlier-run", "", None),
+        block("2001:db8:0:1::15", "limit", "above the limit of rule \"sip from the world\"", Some(u64::MAX)),
+    ]});
+    let expected = "\
+ADDRESS           CAUSE        SINCE    LEFT  WHY
+192.0.2.7         scan         0s ago  9m04s  20 places within 60 s
+198.51.100.77     earlier-run          9m04s
+2001:db8:0:1::15  limit        0s ago  9m04s  above the limit of rule \"sip from…
+";
+    assert_eq!(shown(page, blocks), expected);
+}
+
+#[test]
 fn status_names_what_is_wrong() {
     let answer = json!({
         "version": "0.1.0", "uptime_s": 273_600, "mode": "enforce",

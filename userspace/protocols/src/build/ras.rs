@@ -2,8 +2,9 @@
 
 use std::net::SocketAddr;
 
-use super::writer::{Writer, encode};
-use super::{H225_VERSION, alias, endpoint_type, h225_address};
+use super::{alias, endpoint_type, h225_address};
+use crate::refuse::H225_VERSION;
+use crate::writer::{Writer, encode};
 
 /// GRQ.
 pub fn gatekeeper_request(sequence: u16, ras: SocketAddr) -> Vec<u8> {
@@ -72,6 +73,17 @@ pub fn admission_request(sequence: u16, call: [u8; 16]) -> Vec<u8> {
             2,
             &[(0, encode(|w| _ = w.bool(true))), (1, encode(|w| _ = w.preamble(false, &[]).octets(&call)))],
         );
+    })
+}
+
+/// BRQ for so many hundreds of bit/s.
+pub fn bandwidth_request(sequence: u16, call: [u8; 16], bandwidth: u16) -> Vec<u8> {
+    encode(|w| {
+        begin(w, 12, &[false; 2], true, sequence);
+        identifier(w);
+        w.octets(&call).u16(7); // conferenceID, callReferenceValue
+        w.bits(1, 2).u16(bandwidth);
+        w.additions(1, &[(0, encode(|w| _ = w.preamble(false, &[]).octets(&call)))]);
     })
 }
 

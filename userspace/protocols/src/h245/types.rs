@@ -7,20 +7,20 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use super::{Class, DataType};
 use crate::h225::types::socket;
 use crate::per::Field::{May, Must};
-use crate::per::Type::{self, Bits, Bytes, Choice, Integer, ListOf, Octets, Open, OpenChoice, Sequence};
-use crate::per::{Alternative, Fault, Reader, Result};
+use crate::per::Type::{self, Bits, Bytes, Choice, Integer, ListOf, Octets, OpenChoice, SizedList};
+use crate::per::{Alternative, Fault, Reader, Result, open, sequence};
 
-pub(super) const NON_STANDARD: Type = Sequence(&[
-    Must(Choice(&[Bytes, Sequence(&[Must(Integer(255)), Must(Integer(255)), Must(Integer(65_535))])])),
+pub(super) const NON_STANDARD: Type = sequence(&[
+    Must(Choice(&[Bytes, sequence(&[Must(Integer(255)), Must(Integer(255)), Must(Integer(65_535))])])),
     Must(Bytes), // data
 ]);
 
 const UNICAST: [Type; 5] = [
-    Open(&[Must(Octets(4)), Must(Integer(65_535))]), // iPAddress
-    Open(&[Must(Octets(6)), Must(Octets(4)), Must(Bits(16))]), // iPXAddress
-    Open(&[Must(Octets(16)), Must(Integer(65_535))]), // iP6Address
+    open(&[Must(Octets(4)), Must(Integer(65_535))]), // iPAddress
+    open(&[Must(Octets(6)), Must(Octets(4)), Must(Bits(16))]), // iPXAddress
+    open(&[Must(Octets(16)), Must(Integer(65_535))]), // iP6Address
     Octets(16),                                      // netBios
-    Open(&[
+    open(&[
         Must(Choice(&[Bits(0), Bits(0)])), // routing
         Must(Octets(4)),                   // network
         Must(Integer(65_535)),             // tsapIdentifier
@@ -43,12 +43,12 @@ const AUDIO: [Type; 14] = [
     FRAMES,                                       // g722-64k
     FRAMES,                                       // g722-56k
     FRAMES,                                       // g722-48k
-    Sequence(&[Must(FRAMES), Must(Bits(1))]),     // g7231
+    sequence(&[Must(FRAMES), Must(Bits(1))]),     // g7231
     FRAMES,                                       // g728
     FRAMES,                                       // g729
     FRAMES,                                       // g729AnnexA
-    Open(&[Must(Bits(8)), Must(Integer(447))]),   // is11172AudioCapability
-    Open(&[Must(Bits(20)), Must(Integer(1129))]), // is13818AudioCapability
+    open(&[Must(Bits(8)), Must(Integer(447))]),   // is11172AudioCapability
+    open(&[Must(Bits(20)), Must(Integer(1129))]), // is13818AudioCapability
 ];
 const AUDIO_NAMES: [&str; 14] = [
     "non-standard",
@@ -82,14 +82,14 @@ const ADDED_AUDIO_NAMES: [&str; 11] = [
 
 const VIDEO: [Type; 5] = [
     NON_STANDARD, // nonStandard
-    Open(&[
+    open(&[
         May(Bits(2)),          // qcifMPI
         May(Bits(2)),          // cifMPI
         Must(Bits(1)),         // temporalSpatialTradeOffCapability
         Must(Integer(19_199)), // maxBitRate
         Must(Bits(1)),         // stillImageTransmission
     ]), // h261VideoCapability
-    Open(&[
+    open(&[
         Must(Bits(11)),         // profilesAndLevels
         May(BIT_RATE),          // videoBitRate
         May(BUFFER),            // vbvBufferSize
@@ -98,7 +98,7 @@ const VIDEO: [Type; 5] = [
         May(Bits(4)),           // framesPerSecond
         May(Integer(u32::MAX)), // luminanceSampleRate
     ]), // h262VideoCapability
-    Open(&[
+    open(&[
         May(Bits(5)),                // sqcifMPI
         May(Bits(5)),                // qcifMPI
         May(Bits(5)),                // cifMPI
@@ -109,7 +109,7 @@ const VIDEO: [Type; 5] = [
         May(Integer((1 << 19) - 1)), // hrd-B
         May(Integer(65_535)),        // bppMaxKb
     ]), // h263VideoCapability
-    Open(&[
+    open(&[
         Must(Bits(1)),          // constrainedBitstream
         May(BIT_RATE),          // videoBitRate
         May(BUFFER),            // vbvBufferSize
@@ -128,10 +128,10 @@ const DATA: [Type; 10] = [
     DATA_PROTOCOL,                                                                       // t120
     DATA_PROTOCOL,                                                                       // dsm-cc
     DATA_PROTOCOL,                                                                       // userData
-    Sequence(&[Must(DATA_PROTOCOL), Must(Choice(&[Bits(0), Open(&[Must(Bits(19))])]))]), // t84
+    sequence(&[Must(DATA_PROTOCOL), Must(Choice(&[Bits(0), open(&[Must(Bits(19))])]))]), // t84
     DATA_PROTOCOL,                                                                       // t434
     DATA_PROTOCOL,                                                                       // h224
-    Sequence(&[Must(DATA_PROTOCOL), Must(Bytes)]),                                       // nlpid
+    sequence(&[Must(DATA_PROTOCOL), Must(Bytes)]),                                       // nlpid
     Bits(0),                                                                             // dsvdControl
     DATA_PROTOCOL, // h222DataPartitioning
 ];
@@ -191,27 +191,123 @@ pub(super) fn separate_stack(r: &mut Reader<'_>) -> Result<Option<SocketAddr>> {
     }
 }
 
+/// Reads GenericInformation, of which the first is looked at: whether it is H.460.19's.
+pub(super) fn is_traversal(r: &mut Reader<'_>) -> Result<bool> {
+    /// itu-t(0) recommendation(0) h(8) 460 19
+    const H460_19: [u8; 5] = [0x00, 0x08, 0x83, 0x4c, 0x13];
+    if r.length()? == 0 {
+        return Ok(false);
+    }
+    r.preamble(2)?;
+    Ok(r.choice(4)? == Alternative::Root(0) && r.bytes()?.starts_with(&H460_19))
+}
+
+pub(super) const TERMINAL_LABEL: Type = open(&[
+    Must(Integer(192)), // mcuNumber
+    Must(Integer(192)), // terminalNumber
+]);
+
+impl DataType {
+    const fn of(class: Class, codec: &'static str) -> Self {
+        Self { class, codec, extended: false, encrypted: false }
+    }
+}
+
 /// Reads a DataType.
 pub(super) fn data_type(r: &mut Reader<'_>) -> Result<DataType> {
-    let of = |class, codec| DataType { class, codec };
-    Ok(match r.choice(6)? {
+    match r.choice(6)? {
         Alternative::Root(0) => {
             r.skip(&NON_STANDARD)?;
-            of(Class::Other, "non-standard")
+            Ok(DataType::of(Class::Other, "non-standard"))
         }
-        Alternative::Root(1) => of(Class::Null, ""),
-        Alternative::Root(2) => of(Class::Video, video(r)?),
-        Alternative::Root(3) => of(Class::Audio, audio(r)?),
-        Alternative::Root(4) => data(r)?,
+        Alternative::Root(1) => Ok(DataType::of(Class::Null, "")),
+        Alternative::Root(2) => video(r),
+        Alternative::Root(3) => Ok(DataType::of(Class::Audio, audio(r)?)),
+        Alternative::Root(4) => data(r),
         Alternative::Root(_) => {
             r.skip(&OpenChoice(&[NON_STANDARD, Bits(0)]))?; // encryptionData
-            of(Class::Other, "encryption")
+            Ok(DataType::of(Class::Other, "encryption"))
+        }
+        // What cannot be read in these is something over RTP: its addresses lie elsewhere.
+        Alternative::Added(1) => {
+            let inner = r.open(encrypted)?.unwrap_or(DataType::of(Class::Other, "H235"));
+            Ok(DataType { encrypted: true, ..inner })
+        }
+        Alternative::Added(3) => Ok(r.open(redundant)?.unwrap_or(DataType::of(Class::Other, "redundancy"))),
+        Alternative::Added(4) => {
+            Ok(r.open(first_payload)?.unwrap_or(DataType::of(Class::Other, "composite")))
         }
         Alternative::Added(index) => {
             r.skip_open()?;
-            of(Class::Other, if index == 1 { "H235" } else { "composite" })
+            let name = match index {
+                0 => "H235",
+                5 | 6 => "FEC",
+                _ => "composite",
+            };
+            Ok(DataType::of(Class::Other, name))
         }
-    })
+    }
+}
+
+/// Reads the dataType of a CommunicationModeTableEntry.
+pub(super) fn mode_data_type(r: &mut Reader<'_>) -> Result<DataType> {
+    match r.choice(3)? {
+        Alternative::Root(0) => video(r),
+        Alternative::Root(1) => Ok(DataType::of(Class::Audio, audio(r)?)),
+        Alternative::Root(_) => data(r),
+        Alternative::Added(_) => r.skip_open().map(|()| DataType::of(Class::Other, "unknown")),
+    }
+}
+
+/// Reads H235Media.
+fn encrypted(r: &mut Reader<'_>) -> Result<DataType> {
+    r.preamble(0)?;
+    r.skip(&SECURITY)?;
+    match r.choice(4)? {
+        Alternative::Root(0) => Ok(DataType::of(Class::Other, "non-standard")),
+        Alternative::Root(1) => video(r),
+        Alternative::Root(2) => Ok(DataType::of(Class::Audio, audio(r)?)),
+        Alternative::Root(_) => data(r),
+        Alternative::Added(_) => Ok(DataType::of(Class::Other, "composite")),
+    }
+}
+
+/// EncryptionAuthenticationAndIntegrity.
+const SECURITY: Type = open(&[
+    May(SizedList(256, &OpenChoice(&[NON_STANDARD, Bytes]))), // encryptionCapability
+    May(open(&[May(NON_STANDARD)])),                          // authenticationCapability
+    May(open(&[May(NON_STANDARD)])),                          // integrityCapability
+]);
+
+/// Reads RedundancyEncoding, as far as its method.
+fn redundant(r: &mut Reader<'_>) -> Result<DataType> {
+    r.preamble(1)?;
+    let class = match r.choice(2)? {
+        Alternative::Root(1) => Class::Audio,
+        Alternative::Added(0) => Class::Video,
+        _ => Class::Other,
+    };
+    Ok(DataType::of(class, "redundancy"))
+}
+
+/// Reads MultiplePayloadStream, as far as the first of its elements that is neither composed nor encrypted.
+fn first_payload(r: &mut Reader<'_>) -> Result<DataType> {
+    r.preamble(0)?;
+    for _ in 0..r.length()? {
+        let mut preamble = r.preamble(1)?;
+        // Elements may hold elements, but nobody needs to know.
+        match r.choice(6)? {
+            Alternative::Root(2) => return video(r),
+            Alternative::Root(3) => return Ok(DataType::of(Class::Audio, audio(r)?)),
+            Alternative::Root(4) => return data(r),
+            Alternative::Root(1) => {}
+            Alternative::Root(_) => break,
+            Alternative::Added(_) => r.skip_open()?,
+        }
+        r.skip_if(preamble.optional(), &Integer(127))?; // payloadType
+        r.skip_additions(preamble)?;
+    }
+    Ok(DataType::of(Class::Other, "composite"))
 }
 
 fn audio(r: &mut Reader<'_>) -> Result<&'static str> {
@@ -225,16 +321,33 @@ fn audio(r: &mut Reader<'_>) -> Result<&'static str> {
     }
 }
 
-fn video(r: &mut Reader<'_>) -> Result<&'static str> {
-    match r.choice(5)? {
+fn video(r: &mut Reader<'_>) -> Result<DataType> {
+    let codec = match r.choice(5)? {
         Alternative::Root(index) => {
             r.skip_alternative(&VIDEO, index)?;
-            Ok(name(&VIDEO_NAMES, index))
+            name(&VIDEO_NAMES, index)
         }
-        Alternative::Added(0) => generic(r),
-        // extendedVideoCapability: H.239's second picture.
-        Alternative::Added(_) => r.skip_open().map(|()| "H239"),
+        Alternative::Added(0) => generic(r)?,
+        Alternative::Added(1) => {
+            let codec = r.open(extended_video)?.unwrap_or("H239");
+            return Ok(DataType { extended: true, ..DataType::of(Class::Video, codec) });
+        }
+        Alternative::Added(_) => r.skip_open().map(|()| "unknown")?,
+    };
+    Ok(DataType::of(Class::Video, codec))
+}
+
+/// Reads ExtendedVideoCapability, as far as the name of its first videoCapability.
+fn extended_video(r: &mut Reader<'_>) -> Result<&'static str> {
+    r.preamble(1)?;
+    if r.length()? == 0 {
+        return Ok("H239");
     }
+    Ok(match r.choice(5)? {
+        Alternative::Root(index) => name(&VIDEO_NAMES, index),
+        Alternative::Added(0) => generic(r)?,
+        Alternative::Added(_) => "H239",
+    })
 }
 
 /// DataApplicationCapability.
@@ -263,7 +376,7 @@ fn data(r: &mut Reader<'_>) -> Result<DataType> {
     };
     r.skip(&Integer(u32::MAX))?; // maxBitRate
     r.skip_additions(preamble)?;
-    Ok(DataType { class, codec })
+    Ok(DataType::of(class, codec))
 }
 
 /// t38fax: over UDPTL, unless its protocol is tcp (extension 5 of DataProtocolCapability).

@@ -1,14 +1,19 @@
 //! Walking TOML with errors that point: the checks every section shares.
 
+use std::collections::{HashMap, HashSet};
 use std::fmt::Display;
 use std::ops::RangeInclusive;
+use std::path::Path;
 use std::time::Duration;
 
 use toml::Spanned;
 use toml::de::{DeString, DeTable, DeValue};
 
-use crate::diagnostic::{Diagnostic, Severity, Source, Span};
-use crate::suggest::suggest;
+use super::sources::Sources;
+use crate::diagnostic::{Diagnostic, Place, Position, Severity, Source, Span};
+use crate::files::Files;
+use crate::prefixes::Addresses;
+use crate::suggest::{Mistake, suggest};
 
 /// A value and its place.
 pub(crate) type Value<'v> = Spanned<DeValue<'v>>;
@@ -51,26 +56,129 @@ impl<'v> Section<'v> {
     }
 }
 
-/// Gathers diagnostics.
+/// A file's table of everything.
+#[derive(Debug)]
+pub(super) struct Root<'v> {
+    /// The file's number.
+    pub(super) file: usize,
+    pub(super) section: Section<'v>,
+}
+
+/// Gathers diagnostics, for one file after the other.
 #[derive(Debug)]
 pub(crate) struct Checker<'s> {
-    source: &'s Source,
-    diagnostics: Vec<Diagnostic>,
+    sources: &'s Sources,
+    /// The file that spans are of.
+    file: usize,
+    diagnostics: Vec<(usize, Diagnostic)>,
+    /// Groups that something has named.
+    used: HashSet<String>,
+    /// Lists of addresses that have been read already, by their words.
+    lists: HashMap<Vec<String>, Addresses>,
 }
 
 impl<'s> Checker<'s> {
-    pub(crate) fn new(source: &'s Source) -> Self {
-        Self { source, diagnostics: Vec::new() }
+    pub(super) fn new(sources: &'s Sources) -> Self {
+        Self { sources, file: 0, diagnostics: Vec::new(), used: HashSet::new(), lists: HashMap::new() }
     }
 
-    pub(crate) fn source(&self) -> &'s Source {
-        self.source
+    /// Whatever follows is about this file.
+    pub(super) fn enter(&mut self, file: usize) {
+        self.file = file;
     }
 
-    /// What was found, in the order of the file.
-    pub(crate) fn finish(mut self) -> Vec<Diagnostic> {
-        self.diagnostics.sort_by_key(|diagnostic| diagnostic.position);
-        self.diagnostics
+    /// Reads another file; where it cannot be read, an error at the place that names it has been reported.
+    pub(super) fn read(&mut self, files: &impl Files, path: &Path, span: &Span) -> Option<usize> {
+        let name = path.display().to_string();
+        match files.read(path) {
+            Ok(text) => {
+                let file = self.sources.add(Source::new(&name, &text));
+                if file.is_none() {
+                    self.error(span, format!("there are more than {} files", Sources::MOST));
+                }
+                file
+            }
+            Err(error) => {
+                self.error(span, format!("cannot read `{name}`: {error}"));
+                None
+            }
+        }
+    }
+
+    /// The text of a file.
+    pub(super) fn source(&self, file: usize) -> Option<&'s Source> {
+        self.sources.get(file)
+    }
+
+    /// The file that spans are of.
+    pub(super) fn current(&self) -> Option<&'s Source> {
+        self.source(self.file)
+    }
+
+    /// Its number.
+    pub(super) fn file(&self) -> usize {
+        self.file
+    }
+
+    /// Errors and warnings so far.
+    pub(super) fn count(&self) -> usize {
+        self.diagnostics.len()
+    }
+
+    /// A span of the file it is of.
+    pub(super) fn place(&self, span: &Span) -> Place {
+        Place { file: self.file, span: span.clone() }
+    }
+
+    /// Line and column.
+    pub(super) fn position(&self, span: &Span) -> Position {
+        self.current().map_or(Position { line: 1, column: 1 }, |source| source.position(span.start))
+    }
+
+    /// A place as it is told in the text of a diagnostic about this file: its line, and its file if another.
+    pub(super) fn told(&self, place: &Place) -> String {
+        let Some(source) = self.source(place.file) else { return String::new() };
+        let line = source.position(place.span.start).line;
+        if place.file == self.file { format!("line {line}") } else { format!("{}:{line}", source.name()) }
+    }
+
+    pub(super) fn mark_used(&mut self, group: &str) {
+        if !self.used.contains(group) {
+            self.used.insert(group.to_owned());
+        }
+    }
+
+    pub(super) fn is_used(&self, group: &str) -> bool {
+        self.used.contains(group)
+    }
+
+    /// What `read` makes of these words; it is asked once, unless it has something to report.
+    pub(super) fn list(
+        &mut self,
+        words: &[Word<'_>],
+        read: impl FnOnce(&mut Self) -> Addresses,
+    ) -> Addresses {
+        let key: Vec<String> = words.iter().map(|word| word.text.to_owned()).collect();
+        if let Some(list) = self.lists.get(&key) {
+            return list.clone();
+        }
+        let before = self.diagnostics.len();
+        let list = read(self);
+        if self.diagnostics.len() == before {
+            self.lists.insert(key, list.clone());
+        }
+        list
+    }
+
+    /// Whether there are errors.
+    pub(super) fn failed(&self) -> bool {
+        self.diagnostics.iter().any(|(_, diagnostic)| diagnostic.severity == Severity::Error)
+    }
+
+    /// What was found, in the order of the files.
+    pub(super) fn finish(mut self) -> Vec<Diagnostic> {
+        self.diagnostics.sort_by_key(|(file, diagnostic)| (*file, diagnostic.position));
+        self.diagnostics.into_iter().map(|(_, diagnostic)| diagnostic).collect()
     }
 
     pub(crate) fn error(&mut self, span: &Span, message: impl Into<String>) {
@@ -86,6 +194,11 @@ impl<'s> Checker<'s> {
         self.add(Severity::Error, span, message.into(), Some(suggestion.into()));
     }
 
+    /// An error about a word.
+    pub(super) fn mistake(&mut self, span: &Span, mistake: Mistake) {
+        self.add(Severity::Error, span, mistake.message, mistake.suggestion);
+    }
+
     pub(crate) fn warn(&mut self, span: &Span, message: impl Into<String>, suggestion: impl Into<String>) {
         self.add(Severity::Warning, span, message.into(), Some(suggestion.into()));
     }
@@ -97,7 +210,9 @@ impl<'s> Checker<'s> {
         message: String,
         suggestion: Option<String>,
     ) {
-        self.diagnostics.push(self.source.diagnostic(severity, span, message, suggestion));
+        if let Some(source) = self.current() {
+            self.diagnostics.push((self.file, source.diagnostic(severity, span, message, suggestion)));
+        }
     }
 
     /// An error for each key that has no meaning.
@@ -144,6 +259,14 @@ impl<'s> Checker<'s> {
                 self.mistyped(what, "a string or a list of strings", other, &value.span());
                 Vec::new()
             }
+        }
+    }
+
+    /// The values of a list, or the one value there is.
+    pub(super) fn items<'v>(value: &'v Value<'v>) -> Vec<&'v Value<'v>> {
+        match value.get_ref() {
+            DeValue::Array(list) => list.iter().collect(),
+            _ => vec![value],
         }
     }
 
@@ -218,7 +341,7 @@ impl<'s> Checker<'s> {
         seconds.map(Duration::from_secs)
     }
 
-    fn mistyped(&mut self, what: &str, expected: impl Display, found: &DeValue<'_>, span: &Span) {
+    pub(super) fn mistyped(&mut self, what: &str, expected: impl Display, found: &DeValue<'_>, span: &Span) {
         let found = match found {
             DeValue::String(_) => "a string",
             DeValue::Integer(_) => "an integer",

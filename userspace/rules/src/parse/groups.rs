@@ -1,98 +1,173 @@
 //! The `[groups]` table: addresses by name.
 //!
-//! A group may name other groups, before or after it in the file. They are resolved leaves first, without
+//! A group may name other groups, before or after it, in any file. They are resolved leaves first, without
 //! recursion, so that a long chain of groups costs no stack; what is then left stands in a circle.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::path::Path;
 
-use ipnet::IpNet;
+use toml::de::DeValue;
 
-use super::checker::{Checker, Section, Word};
+use super::addresses::{Sum, address, negated};
+use super::checker::{Checker, Root, Section, Word};
+use super::sources::beside;
 use super::zones::is_name;
-use crate::diagnostic::{Severity, Span};
+use crate::diagnostic::Place;
+use crate::files::Files;
 use crate::prefixes::{self, PrefixError, PrefixSet};
-use crate::suggest::suggest;
+
+/// Keys of a group that is a table.
+pub(super) const KEYS: [&str; 1] = ["file"];
 
 /// Words that mean something else where a group's name is expected.
 const RESERVED: [&str; 2] = ["any", "signaller"];
 
 /// A group as it is written.
 struct Draft<'v> {
-    span: Span,
-    prefixes: Vec<IpNet>,
+    place: Place,
+    /// What it names without `!`.
+    members: Members<'v>,
+    /// What it names with `!`.
+    without: Members<'v>,
+}
+
+#[derive(Default)]
+struct Members<'v> {
+    sum: Sum,
     groups: Vec<&'v str>,
 }
 
-pub(super) fn groups(checker: &mut Checker<'_>, root: &Section<'_>) -> BTreeMap<String, PrefixSet> {
-    let Some(section) = root.get("groups").and_then(|value| checker.table("groups", value)) else {
-        return BTreeMap::new();
-    };
-    let known: HashSet<&str> = section.entries().iter().map(|(key, _)| key.get_ref().as_ref()).collect();
-    let mut drafts = BTreeMap::new();
-    for (key, value) in section.entries() {
-        let name: &str = key.get_ref();
-        if RESERVED.contains(&name) {
-            checker.error(&key.span(), format!("`{name}` cannot name a group"));
-        } else if !is_name(name) || prefixes::prefix(name) != Err(PrefixError::Name) {
-            checker.error(&key.span(), "a group's name is 1 to 32 letters, digits, `-` and `_`");
-        }
-        let members = checker.strings(name, value);
-        if members.is_empty() {
-            checker.warn(
-                &key.span(),
-                format!("group `{name}` is empty"),
-                "a rule that names it matches nothing",
-            );
-        }
-        let mut draft = Draft { span: key.span(), prefixes: Vec::new(), groups: Vec::new() };
-        for member in &members {
-            if known.contains(member.text) {
-                draft.groups.push(member.text);
-            } else if let Some(prefix) =
-                address(checker, member, known.iter().copied().filter(|other| *other != name))
-            {
-                draft.prefixes.push(prefix);
-            }
-        }
-        drafts.insert(name, draft);
+impl Members<'_> {
+    fn is_nothing(&self) -> bool {
+        self.sum.is_nothing() && self.groups.is_empty()
     }
-    resolve(checker, &drafts)
 }
 
-/// An address or a prefix; what else a word might have been is in `names`.
-pub(super) fn address<'a>(
+impl<'v> Draft<'v> {
+    fn groups(&self) -> impl Iterator<Item = &'v str> {
+        self.members.groups.iter().chain(&self.without.groups).copied()
+    }
+}
+
+/// The groups, and where each is written.
+pub(super) fn groups(
     checker: &mut Checker<'_>,
-    word: &Word<'_>,
-    names: impl IntoIterator<Item = &'a str>,
-) -> Option<IpNet> {
-    let text = word.text;
-    match prefixes::prefix(text) {
-        Ok(prefix) => return Some(prefix),
-        Err(PrefixError::HostBits(prefix)) => {
-            checker.warn(
-                &word.span,
-                format!("`{text}` has bits set behind its length"),
-                format!("it is read as `{}`", prefixes::display(&prefix)),
-            );
-            return Some(prefix);
-        }
-        Err(PrefixError::Malformed) => checker.error_with(
-            &word.span,
-            format!("`{text}` is not an address or a prefix"),
-            "write `10.1.1.10`, `10.20.0.0/16`, `2001:db8::1` or `2001:db8::/32`",
-        ),
-        Err(PrefixError::Mapped) => checker.error_with(
-            &word.span,
-            format!("`{text}` is an IPv4-mapped address, which is never seen on the wire"),
-            "write the IPv4 address",
-        ),
-        Err(PrefixError::Name) => {
-            let suggestion = suggest(text, names)
-                .or_else(|| Some("write an address, a prefix, or a name of `[groups]`".into()));
-            checker.add(Severity::Error, &word.span, format!("there is no group `{text}`"), suggestion);
+    roots: &[Root<'_>],
+    files: &impl Files,
+) -> (BTreeMap<String, PrefixSet>, BTreeMap<String, Place>) {
+    let mut sections = Vec::new();
+    for root in roots {
+        checker.enter(root.file);
+        if let Some(section) = root.section.get("groups").and_then(|value| checker.table("groups", value)) {
+            sections.push((root.file, section));
         }
     }
-    None
+    let known: HashSet<&str> = sections
+        .iter()
+        .flat_map(|(_, section)| section.entries())
+        .map(|(key, _)| key.get_ref().as_ref())
+        .collect();
+    let mut drafts: BTreeMap<&str, Draft<'_>> = BTreeMap::new();
+    for (file, section) in &sections {
+        checker.enter(*file);
+        for (key, value) in section.entries() {
+            let name: &str = key.get_ref();
+            if RESERVED.contains(&name) {
+                checker.error(&key.span(), format!("`{name}` cannot name a group"));
+            } else if !is_name(name) || prefixes::prefix(name) != Err(PrefixError::Name) {
+                checker.error(&key.span(), "a group's name is 1 to 32 letters, digits, `-` and `_`");
+            }
+            let place = checker.place(&key.span());
+            let before = checker.count();
+            let draft = match value.get_ref() {
+                DeValue::Table(_) => {
+                    let sum = checker.table(name, value).map(|section| of_file(checker, &section, files));
+                    let members = Members { sum: sum.unwrap_or_default(), groups: Vec::new() };
+                    Draft { place, members, without: Members::default() }
+                }
+                _ => {
+                    let words = checker.strings(name, value);
+                    draft(checker, name, place, &words, &known)
+                }
+            };
+            // Where members have been told to be wrong, it was not meant to be empty. One that is, is a lint's.
+            if draft.members.is_nothing() && !draft.without.is_nothing() && checker.count() == before {
+                let message = format!("group `{name}` only says who is not in it");
+                let suggestion = "name a group of those who are not, and write `!` before it in the rule";
+                checker.error_with(&key.span(), message, suggestion);
+            }
+            drafts.insert(name, draft);
+        }
+    }
+    let places = drafts.iter().map(|(name, draft)| ((*name).to_owned(), draft.place.clone())).collect();
+    (resolve(checker, &drafts), places)
+}
+
+fn draft<'v>(
+    checker: &mut Checker<'_>,
+    name: &str,
+    place: Place,
+    words: &[Word<'v>],
+    known: &HashSet<&str>,
+) -> Draft<'v> {
+    let mut draft = Draft { place, members: Members::default(), without: Members::default() };
+    for word in words {
+        let (not, word) = negated(word);
+        let members = if not { &mut draft.without } else { &mut draft.members };
+        if known.contains(word.text) {
+            checker.mark_used(word.text);
+            members.groups.push(word.text);
+        } else {
+            let others = known.iter().copied().filter(|other| *other != name);
+            members.sum.prefixes.extend(address(checker, &word, others));
+        }
+    }
+    draft
+}
+
+/// `{ file = "carriers.txt" }`: an address, a prefix or a range in each line; `#` begins a comment.
+fn of_file(checker: &mut Checker<'_>, section: &Section<'_>, files: &impl Files) -> Sum {
+    /// Lines of a kind that are told of.
+    const TOLD: usize = 20;
+    checker.known_keys(section, &KEYS);
+    let mut sum = Sum::default();
+    let Some(value) = section.get("file") else {
+        checker.error_with(&section.span, "the group has no `file`", "write a list, or `{ file = \"…\" }`");
+        return sum;
+    };
+    let Some(word) = checker.string("file", value) else { return sum };
+    let Some(by) = checker.current() else { return sum };
+    let path = beside(Path::new(by.name()), word.text);
+    let back = checker.file();
+    let Some(file) = checker.read(files, &path, &word.span) else { return sum };
+    checker.enter(file);
+    let text = checker.source(file).map_or("", |source| source.text());
+    let (mut offset, mut wrong, mut masked) = (0, 0, 0);
+    for line in text.split_inclusive('\n') {
+        let told = line.split_once('#').map_or(line, |(before, _)| before);
+        let member = told.trim();
+        if !member.is_empty() {
+            let start = offset + (told.len() - told.trim_start().len());
+            let word = Word { text: member, span: start..start + member.len() };
+            match prefixes::prefix(member) {
+                Ok(prefix) => sum.prefixes.push(prefix),
+                Err(PrefixError::HostBits(prefix)) if masked == TOLD => sum.prefixes.push(prefix),
+                read => {
+                    masked += usize::from(matches!(read, Err(PrefixError::HostBits(_))));
+                    let prefixes = address(checker, &word, []);
+                    wrong += usize::from(prefixes.is_empty());
+                    sum.prefixes.extend(prefixes);
+                }
+            }
+            if wrong == TOLD {
+                checker.error(&word.span, "lines after this one may be wrong too");
+                break;
+            }
+        }
+        offset += line.len();
+    }
+    checker.enter(back);
+    sum
 }
 
 /// Every group with the groups it names put in.
@@ -100,8 +175,8 @@ fn resolve(checker: &mut Checker<'_>, drafts: &BTreeMap<&str, Draft<'_>>) -> BTr
     let mut users: HashMap<&str, Vec<&str>> = HashMap::new();
     let mut missing: HashMap<&str, usize> = HashMap::new();
     for (&name, draft) in drafts {
-        missing.insert(name, draft.groups.len());
-        for &member in &draft.groups {
+        missing.insert(name, draft.groups().count());
+        for member in draft.groups() {
             users.entry(member).or_default().push(name);
         }
     }
@@ -111,9 +186,13 @@ fn resolve(checker: &mut Checker<'_>, drafts: &BTreeMap<&str, Draft<'_>>) -> BTr
     while let Some(name) = ready.pop() {
         missing.remove(name);
         let Some(draft) = drafts.get(name) else { continue };
-        let nested = draft.groups.iter().filter_map(|member| resolved.get(*member));
-        let nested = nested.flat_map(|set| set.prefixes().iter().copied());
-        resolved.insert(name.to_owned(), draft.prefixes.iter().copied().chain(nested).collect());
+        let set = |members: &Members<'_>| {
+            let groups = members.groups.iter().filter_map(|member| resolved.get(*member).cloned()).collect();
+            Sum { groups, prefixes: members.sum.prefixes.clone() }.set()
+        };
+        let (members, without) = (set(&draft.members), set(&draft.without));
+        let left = if without.is_empty() { members } else { members.minus(&without) };
+        resolved.insert(name.to_owned(), left);
         for &user in users.get(name).into_iter().flatten() {
             if let Some(count) = missing.get_mut(user) {
                 *count -= 1;
@@ -143,16 +222,20 @@ fn report_circles(
         let mut name = start;
         while seen.insert(name) {
             path.push(name);
-            let next = drafts.get(name).and_then(|draft| {
-                draft.groups.iter().copied().find(|member| unresolved.contains_key(member))
-            });
+            let next = drafts
+                .get(name)
+                .and_then(|draft| draft.groups().find(|member| unresolved.contains_key(member)));
             let Some(next) = next else { break };
             name = next;
         }
         let Some(entry) = path.iter().position(|step| *step == name) else { continue };
         let circle = path[entry..].iter().chain([&name]).map(|step| format!("`{step}`")).collect::<Vec<_>>();
         if let Some(draft) = drafts.get(name) {
-            checker.error(&draft.span, format!("groups name each other in a circle: {}", circle.join(" → ")));
+            checker.enter(draft.place.file);
+            checker.error(
+                &draft.place.span,
+                format!("groups name each other in a circle: {}", circle.join(" → ")),
+            );
         }
     }
 }

@@ -1,17 +1,19 @@
-//! The `[inspect.sccp]`, `[inspect.mgcp]` and `[inspect.tftp]` tables.
+//! The `[inspect.h323]`, `[inspect.sccp]`, `[inspect.mgcp]` and `[inspect.tftp]` tables.
 
-use super::checker::{Checker, Section, Value};
-use super::rule::{Names, addresses, empty_list};
+pub(super) mod h323;
+
+use super::addresses::{Names, addresses, empty_list};
+use super::checker::{Checker, Root, Section, Value};
 use super::settings::set;
 use crate::inspect::{
     Admission, InspectPolicies, MgcpPolicy, Mismatch, Pattern, SccpPolicy, TftpPolicy, UnknownMessage,
 };
 use crate::ruleset::{Protocol, Rule, RuleAction};
 
-const PROTOCOLS: [(&str, Protocol); 3] =
-    [("sccp", Protocol::Sccp), ("mgcp", Protocol::Mgcp), ("tftp", Protocol::Tftp)];
+const PROTOCOLS: [(&str, Protocol); 4] =
+    [("h323", Protocol::H323), ("sccp", Protocol::Sccp), ("mgcp", Protocol::Mgcp), ("tftp", Protocol::Tftp)];
 
-const SCCP: [&str; 12] = [
+pub(super) const SCCP: [&str; 12] = [
     "allow",
     "deny",
     "length_max",
@@ -25,33 +27,44 @@ const SCCP: [&str; 12] = [
     "unknown",
     "unknown_phones",
 ];
-const MGCP: [&str; 2] = ["call_agents", "gateways"];
-const TFTP: [&str; 3] = ["files", "match_mac", "write"];
+pub(super) const MGCP: [&str; 2] = ["call_agents", "gateways"];
+pub(super) const TFTP: [&str; 3] = ["files", "match_mac", "write"];
 
 /// The whole `[inspect]` table, with defaults where it says nothing.
-pub(super) fn inspect(checker: &mut Checker<'_>, root: &Section<'_>, names: &Names<'_>) -> InspectPolicies {
+pub(super) fn inspect(checker: &mut Checker<'_>, roots: &[Root<'_>], names: &Names<'_>) -> InspectPolicies {
     let mut policies = InspectPolicies::default();
-    let Some(section) = root.get("inspect").and_then(|value| checker.table("inspect", value)) else {
-        return policies;
-    };
-    checker.known_keys(&section, &PROTOCOLS.map(|(name, _)| name));
-    for (name, protocol) in PROTOCOLS {
-        let Some(section) = section.get(name).and_then(|value| checker.table(name, value)) else { continue };
-        match protocol {
-            Protocol::Sccp => sccp(checker, &section, &mut policies.sccp),
-            Protocol::Mgcp => mgcp(checker, &section, names, &mut policies.mgcp),
-            _ => tftp(checker, &section, &mut policies.tftp),
+    for root in roots {
+        checker.enter(root.file);
+        let value = root.section.get("inspect");
+        let Some(section) = value.and_then(|value| checker.table("inspect", value)) else { continue };
+        checker.known_keys(&section, &PROTOCOLS.map(|(name, _)| name));
+        for (name, protocol) in PROTOCOLS {
+            let Some(section) = section.get(name).and_then(|value| checker.table(name, value)) else {
+                continue;
+            };
+            match protocol {
+                Protocol::H323 => h323::h323(checker, &section, names, &mut policies.h323),
+                Protocol::Sccp => sccp(checker, &section, &mut policies.sccp),
+                Protocol::Mgcp => mgcp(checker, &section, names, &mut policies.mgcp),
+                _ => tftp(checker, &section, &mut policies.tftp),
+            }
         }
     }
     policies
 }
 
 /// A warning for each table that speaks of a protocol no rule inspects.
-pub(super) fn unused(checker: &mut Checker<'_>, root: &Section<'_>, rules: &[Rule]) {
-    let Some(section) = root.get("inspect").and_then(|value| value.get_ref().as_table()) else { return };
+pub(super) fn unused(checker: &mut Checker<'_>, root: &Root<'_>, rules: &[Rule]) {
+    checker.enter(root.file);
+    let inspect = root.section.get("inspect");
+    let Some(section) = inspect.and_then(|value| value.get_ref().as_table()) else { return };
     for (name, protocol) in PROTOCOLS {
         let Some((key, _)) = section.get_key_value(name) else { continue };
-        if !rules.iter().any(|rule| rule.action == RuleAction::Inspect(protocol)) {
+        let part = |of: Protocol| {
+            let parts = [Protocol::H225, Protocol::H245, Protocol::Ras];
+            of == protocol || protocol == Protocol::H323 && parts.contains(&of)
+        };
+        if !rules.iter().any(|rule| matches!(rule.action, RuleAction::Inspect(of) if part(of))) {
             checker.warn(
                 &key.span(),
                 format!("no rule inspects {name}: the table has no effect"),
@@ -93,10 +106,7 @@ fn sccp(checker: &mut Checker<'_>, section: &Section<'_>, policy: &mut SccpPolic
                 set(&mut policy.registrations_per_second, checker.integer(key, value, 1..=10_000));
             }
             "message_id_max" => set(&mut policy.message_id_max, checker.integer(key, value, 0x0160..=0xffff)),
-            "unknown" => {
-                let options = [("pass", UnknownMessage::Pass), ("drop", UnknownMessage::Drop)];
-                set(&mut policy.unknown, checker.choice(key, value, &options));
-            }
+            "unknown" => set(&mut policy.unknown, unknown(checker, key, value)),
             "length_max" => set(&mut policy.length_max, checker.integer(key, value, 512..=65_535)),
             _ => {}
         }
@@ -142,6 +152,10 @@ fn tftp(checker: &mut Checker<'_>, section: &Section<'_>, policy: &mut TftpPolic
             _ => {}
         }
     }
+}
+
+fn unknown(checker: &mut Checker<'_>, key: &str, value: &Value<'_>) -> Option<UnknownMessage> {
+    checker.choice(key, value, &[("pass", UnknownMessage::Pass), ("drop", UnknownMessage::Drop)])
 }
 
 fn patterns(checker: &mut Checker<'_>, what: &str, value: &Value<'_>) -> Vec<Pattern> {

@@ -3,57 +3,166 @@
 //! The TOML reader gives every key and value its place in the file; the tables are walked by hand, so that
 //! each error can point at the text it means. All errors are gathered before any is reported: a checker goes on
 //! after a mistake with a harmless stand-in, and the stand-ins are thrown away with the file.
+//!
+//! Several files make one rule set ([`sources`]). Whatever refers to a name is read after all names are known,
+//! whichever file they are in.
 
+mod addresses;
 mod checker;
 mod groups;
 mod inspect;
+mod limit;
 mod rule;
 mod settings;
+mod sources;
+mod tags;
 mod zones;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::io;
+use std::path::{Path, PathBuf};
 
 use callgate_shared::policy::MAX_RULES;
-use toml::de::{DeTable, DeValue};
+use toml::de::DeValue;
 
-use crate::diagnostic::{Diagnostic, Position, Severity, Source};
-use crate::ruleset::{Rule, RuleSet};
-use checker::{Checker, Section};
+use crate::diagnostic::{Diagnostic, Place, Source};
+use crate::files::{Files, LoadError};
+use crate::inspect::InspectPolicies;
+use crate::prefixes::PrefixSet;
+use crate::ruleset::{GroupNote, Rule, RuleSet, Settings, Zone};
+use addresses::Names;
+use checker::{Checker, Root};
+use sources::Sources;
 
-/// Reads and checks a file.
+/// Keys of a file.
+const KEYS: [&str; 9] =
+    ["groups", "include", "inspect", "rule", "scan", "settings", "version", "zone", "zones"];
+
+/// Every table and its keys, by the name [`crate::reference`] gives it.
+pub(crate) const TABLES: [(&str, &[&str]); 16] = [
+    ("", &KEYS),
+    ("groups.NAME", &groups::KEYS),
+    ("zone.NAME", &zones::KEYS),
+    ("zone.NAME.l2", &zones::L2),
+    ("rule", &rule::KEYS),
+    ("rule.limit", &limit::KEYS),
+    ("rule.limit.per", &limit::PER),
+    ("rule.limit.above", &limit::ABOVE),
+    ("settings", &settings::KEYS),
+    ("settings.timeouts", &settings::TIMEOUTS),
+    ("settings.half_open", &settings::HALF_OPEN),
+    ("scan", &settings::SCAN),
+    ("inspect.h323", &inspect::h323::KEYS),
+    ("inspect.sccp", &inspect::SCCP),
+    ("inspect.mgcp", &inspect::MGCP),
+    ("inspect.tftp", &inspect::TFTP),
+];
+
+/// Reads and checks a file that names no others.
 pub(crate) fn parse(source: Source) -> Result<RuleSet, Vec<Diagnostic>> {
-    let text = source.text();
-    let (document, syntax) = DeTable::parse_recoverable(&text);
-    let mut checker = Checker::new(&source);
-    if !syntax.is_empty() {
-        // What was understood of a file that is not TOML would only add errors that are none.
-        for error in syntax {
-            checker.error(&error.span().unwrap_or(0..0), error.message().to_owned());
-        }
-        return Err(checker.finish());
-    }
-
-    let root = Section::new(document.get_ref(), 0..0);
-    checker.known_keys(&root, &["version", "zones", "groups", "settings", "inspect", "rule"]);
-    version(&mut checker, &root);
-    let zones = zones::zones(&mut checker, &root);
-    let groups = groups::groups(&mut checker, &root);
-    let settings = settings::settings(&mut checker, &root, &zones);
-    let names = rule::Names { zones: &zones, groups: &groups };
-    let inspect = inspect::inspect(&mut checker, &root, &names);
-    let rules = rules(&mut checker, &root, &names);
-    inspect::unused(&mut checker, &root, &rules);
-
-    let diagnostics = checker.finish();
-    if diagnostics.iter().any(|diagnostic| diagnostic.severity == Severity::Error) {
-        return Err(diagnostics);
-    }
-    Ok(RuleSet { source, zones, groups, settings, inspect, rules, warnings: diagnostics })
+    read(source, &Alone)
 }
 
-fn version(checker: &mut Checker<'_>, root: &Section<'_>) {
-    let Some(value) = root.get("version") else {
-        checker.error_with(&(0..0), "`version` is missing", "write `version = 1` at the top of the file");
+/// Reads and checks a file and those it names.
+pub(crate) fn load(path: &Path, files: &impl Files) -> Result<RuleSet, LoadError> {
+    let file = path.display().to_string();
+    let text = files.read(path).map_err(|source| LoadError::Read { file: file.clone(), source })?;
+    read(Source::new(&file, &text), files).map_err(LoadError::Invalid)
+}
+
+/// No file but the one whose text is given.
+struct Alone;
+
+impl Files for Alone {
+    fn read(&self, _: &Path) -> io::Result<String> {
+        Err(io::Error::new(io::ErrorKind::Unsupported, "other files are not read here"))
+    }
+
+    fn list(&self, _: &Path) -> io::Result<Option<Vec<PathBuf>>> {
+        Ok(None)
+    }
+
+    fn identity(&self, path: &Path) -> PathBuf {
+        path.to_owned()
+    }
+}
+
+fn read(first: Source, files: &impl Files) -> Result<RuleSet, Vec<Diagnostic>> {
+    let sources = Sources::new();
+    let Some(first) = sources.add(first) else { return Err(Vec::new()) };
+    let mut checker = Checker::new(&sources);
+    let documents = sources::documents(&mut checker, &sources, files, first);
+    if checker.failed() {
+        // What a missing file would have said would only add errors that are none.
+        return Err(checker.finish());
+    }
+    let roots: Vec<Root<'_>> =
+        documents.iter().map(|document| Root { file: document.file, section: document.root() }).collect();
+    let parts = parts(&mut checker, &roots, files, first);
+    let failed = checker.failed();
+    let notes = |(name, place): (String, Place)| {
+        let used = checker.is_used(&name);
+        (name, GroupNote { place, used })
+    };
+    let group_notes = parts.places.into_iter().map(notes).collect();
+    let diagnostics = checker.finish();
+    drop(roots);
+    drop(documents);
+    if failed {
+        return Err(diagnostics);
+    }
+    let Parts { zones, groups, settings, inspect, rules, .. } = parts;
+    Ok(RuleSet {
+        sources: sources.into_vec(),
+        zones,
+        groups,
+        group_notes,
+        settings,
+        inspect,
+        rules,
+        warnings: diagnostics,
+    })
+}
+
+/// What the files say, whether or not it is right.
+struct Parts {
+    zones: Vec<Zone>,
+    groups: BTreeMap<String, PrefixSet>,
+    places: BTreeMap<String, Place>,
+    settings: Settings,
+    inspect: InspectPolicies,
+    rules: Vec<Rule>,
+}
+
+fn parts(checker: &mut Checker<'_>, roots: &[Root<'_>], files: &impl Files, first: usize) -> Parts {
+    for root in roots {
+        checker.enter(root.file);
+        checker.known_keys(&root.section, &KEYS);
+        version(checker, root, first);
+    }
+    said_once(checker, roots);
+    let mut zones = zones::zones(checker, roots);
+    let (groups, places) = groups::groups(checker, roots, files);
+    let policies = zones::policies(checker, roots, &Names { zones: &zones, groups: &groups });
+    for (zone, policy) in policies {
+        zones[zone].policy = policy;
+    }
+    let names = Names { zones: &zones, groups: &groups };
+    let settings = settings::settings(checker, roots, &names);
+    let inspect = inspect::inspect(checker, roots, &names);
+    let rules = rules(checker, roots, &names, &inspect);
+    for root in roots {
+        inspect::unused(checker, root, &rules);
+    }
+    Parts { zones, groups, places, settings, inspect, rules }
+}
+
+fn version(checker: &mut Checker<'_>, root: &Root<'_>, first: usize) {
+    let Some(value) = root.section.get("version") else {
+        if root.file == first {
+            let suggestion = "write `version = 1` at the top of the file";
+            checker.error_with(&(0..0), "`version` is missing", suggestion);
+        }
         return;
     };
     if checker.integer("version", value, 0..=u32::MAX).is_some_and(|version| version != 1) {
@@ -61,37 +170,74 @@ fn version(checker: &mut Checker<'_>, root: &Section<'_>) {
     }
 }
 
-fn rules(checker: &mut Checker<'_>, root: &Section<'_>, names: &rule::Names<'_>) -> Vec<Rule> {
-    let Some(value) = root.get("rule") else { return Vec::new() };
-    let DeValue::Array(tables) = value.get_ref() else {
-        checker.error_with(
-            &value.span(),
-            "`rule` is not a list of rules",
-            "write `[[rule]]` above each rule",
-        );
-        return Vec::new();
-    };
-    let mut rules = Vec::new();
-    let mut seen: HashMap<String, Position> = HashMap::new();
-    for table in tables.iter() {
-        let Some(section) = checker.table("rule", table) else { continue };
-        let Some(rule) = rule::rule(checker, &section, names) else { continue };
-        match seen.get(&rule.name) {
-            Some(first) => checker.error_with(
-                &rule.span,
-                format!("a rule named `{}` stands at line {} already", rule.name, first.line),
-                "names are unique: counters are kept by name",
-            ),
-            None => {
-                seen.insert(rule.name.clone(), rule.position);
-                rules.push(rule);
+/// What one file has said, no other may say again: nobody could tell which of them is meant.
+fn said_once(checker: &mut Checker<'_>, roots: &[Root<'_>]) {
+    let mut said: HashMap<(&str, &str), Place> = HashMap::new();
+    for root in roots {
+        checker.enter(root.file);
+        let tables = ["zones", "groups", "zone", "settings", "scan", "inspect"];
+        for (name, value) in tables.into_iter().filter_map(|name| Some((name, root.section.get(name)?))) {
+            let Some(table) = value.get_ref().as_table() else { continue };
+            for key in table.keys() {
+                let place = checker.place(&key.span());
+                match said.get(&(name, key.get_ref())) {
+                    Some(first) => {
+                        let (key, first) = (key.get_ref(), checker.told(first));
+                        let message = format!("`{key}` of `[{name}]` stands at {first} already");
+                        checker.error(&place.span, message);
+                    }
+                    None => {
+                        said.insert((name, key.get_ref()), place);
+                    }
+                }
             }
         }
     }
-    // Entry 0 of the kernel's table is taken.
-    if rules.len() >= MAX_RULES as usize {
-        let message = format!("there are {} rules; at most {} can be loaded", rules.len(), MAX_RULES - 1);
-        checker.error(&value.span(), message);
+}
+
+fn rules(
+    checker: &mut Checker<'_>,
+    roots: &[Root<'_>],
+    names: &Names<'_>,
+    policies: &InspectPolicies,
+) -> Vec<Rule> {
+    let mut rules: Vec<Rule> = Vec::new();
+    let mut seen: HashMap<String, Place> = HashMap::new();
+    for root in roots {
+        checker.enter(root.file);
+        let Some(value) = root.section.get("rule") else { continue };
+        let DeValue::Array(tables) = value.get_ref() else {
+            checker.error_with(
+                &value.span(),
+                "`rule` is not a list of rules",
+                "write `[[rule]]` above each rule",
+            );
+            continue;
+        };
+        for table in tables.iter() {
+            let Some(section) = checker.table("rule", table) else { continue };
+            let Some(rule) = rule::rule(checker, &section, names, policies) else { continue };
+            match seen.get(&rule.name) {
+                Some(first) => {
+                    let message =
+                        format!("a rule named `{}` stands at {} already", rule.name, checker.told(first));
+                    checker.error_with(
+                        &rule.place.span,
+                        message,
+                        "names are unique: counters are kept by name",
+                    );
+                }
+                None => {
+                    seen.insert(rule.name.clone(), rule.place.clone());
+                    rules.push(rule);
+                }
+            }
+        }
+        // Entry 0 of the kernel's table is taken.
+        if rules.len() >= MAX_RULES as usize {
+            let message = format!("there are {} rules; at most {} can be loaded", rules.len(), MAX_RULES - 1);
+            checker.error(&value.span(), message);
+        }
     }
     rules
 }

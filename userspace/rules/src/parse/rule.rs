@@ -1,40 +1,56 @@
 //! One `[[rule]]`.
 
-use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use callgate_shared::flow::{TCP, UDP};
-use callgate_shared::limit::{Scope, Unit};
 use callgate_shared::policy::{ZONE_NONE, ZONE_SELF};
 
+use super::addresses::{Names, addresses, empty_list};
 use super::checker::{Checker, Section, Value, Word};
-use super::groups::address;
+use super::inspect::h323;
+use super::limit::limit;
+use super::tags;
 use crate::diagnostic::Severity;
+use crate::inspect::{H323Policy, InspectPolicies};
 use crate::prefixes::{Addresses, PrefixSet};
-use crate::ruleset::{Limit, MediaAuthority, Period, Protocol, Rule, RuleAction, Zone, ZoneSet, zone_number};
+use crate::ruleset::{MediaAuthority, Protocol, Rule, RuleAction, Zone, ZoneSet, zone_number};
+use crate::schedule::Schedule;
 use crate::service::{self, Service};
 use crate::suggest::suggest;
 
-const KEYS: [&str; 12] = [
-    "action", "advisory", "from", "in", "inspect", "limit", "log", "media", "name", "reason", "service", "to",
+/// Keys of a `[[rule]]`.
+pub(super) const KEYS: [&str; 16] = [
+    "action", "advisory", "dscp", "from", "h323", "in", "inspect", "limit", "log", "media", "name", "reason",
+    "service", "to", "vlan", "when",
 ];
-
-/// What rules refer to by name.
-pub(super) struct Names<'n> {
-    pub(super) zones: &'n [Zone],
-    pub(super) groups: &'n BTreeMap<String, PrefixSet>,
-}
 
 /// `action` as it is written.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Verb {
+pub(super) enum Verb {
     Drop,
+    Reject,
     Pass,
     Track,
     Inspect,
 }
 
+impl Verb {
+    const NAMES: [(&str, Self); 5] = [
+        ("pass", Self::Pass),
+        ("track", Self::Track),
+        ("inspect", Self::Inspect),
+        ("drop", Self::Drop),
+        ("reject", Self::Reject),
+    ];
+}
+
 /// A rule; where it is `None`, errors have been reported (but not only there).
-pub(super) fn rule(checker: &mut Checker<'_>, section: &Section<'_>, names: &Names<'_>) -> Option<Rule> {
+pub(super) fn rule(
+    checker: &mut Checker<'_>,
+    section: &Section<'_>,
+    names: &Names<'_>,
+    policies: &InspectPolicies,
+) -> Option<Rule> {
     checker.known_keys(section, &KEYS);
     let name = name(checker, section);
     let zones = section.get("in").map_or(ZoneSet::ALL, |value| zones(checker, value, names.zones));
@@ -42,6 +58,9 @@ pub(super) fn rule(checker: &mut Checker<'_>, section: &Section<'_>, names: &Nam
     let to = section.get("to").map_or(Addresses::Any, |value| addresses(checker, "to", value, names));
     let words = section.get("service").map(|value| checker.strings("service", value)).unwrap_or_default();
     let (services, services_read) = services(checker, section, &words);
+    let vlans = section.get("vlan").and_then(|value| tags::vlans(checker, value));
+    let dscps = section.get("dscp").and_then(|value| tags::dscps(checker, value));
+    let when = section.get("when").and_then(|value| when(checker, value));
     let verb = verb(checker, section);
     let protocol = protocol(checker, section, verb);
     if let Some(protocol) = protocol
@@ -55,10 +74,12 @@ pub(super) fn rule(checker: &mut Checker<'_>, section: &Section<'_>, names: &Nam
     let log = section.get("log").and_then(|value| checker.boolean("log", value)).unwrap_or_default();
     let advisory = section.get("advisory").and_then(|value| label(checker, "advisory", value));
     let media = media(checker, section, verb, names);
+    let h323 = h323(checker, section, protocol, names, policies);
 
     let name = name?;
     let action = match verb? {
         Verb::Drop => RuleAction::Drop { spoofed },
+        Verb::Reject => RuleAction::Reject,
         Verb::Pass => RuleAction::Pass,
         Verb::Track => RuleAction::Track,
         Verb::Inspect => RuleAction::Inspect(protocol?),
@@ -69,13 +90,17 @@ pub(super) fn rule(checker: &mut Checker<'_>, section: &Section<'_>, names: &Nam
         from,
         to,
         services,
+        vlans,
+        dscps,
+        when,
         action,
         limit,
         log,
         advisory: advisory.map(|word| word.text.to_owned()),
         media,
-        position: checker.source().position(name.span.start),
-        span: name.span,
+        h323,
+        position: checker.position(&name.span),
+        place: checker.place(&name.span),
     })
 }
 
@@ -129,30 +154,6 @@ fn zones(checker: &mut Checker<'_>, value: &Value<'_>, zones: &[Zone]) -> ZoneSe
     set
 }
 
-pub(super) fn addresses(
-    checker: &mut Checker<'_>,
-    what: &str,
-    value: &Value<'_>,
-    names: &Names<'_>,
-) -> Addresses {
-    let words = checker.strings(what, value);
-    let special: &[&str] = if what == "media" { &["any", "signaller"] } else { &["any"] };
-    let known = || names.groups.keys().map(String::as_str).chain(special.iter().copied());
-    let mut any = false;
-    let mut prefixes = Vec::new();
-    for word in &words {
-        if word.text == "any" {
-            any = true;
-        } else if let Some(group) = names.groups.get(word.text) {
-            prefixes.extend_from_slice(group.prefixes());
-        } else {
-            prefixes.extend(address(checker, word, known()));
-        }
-    }
-    empty_list(checker, what, value, words.is_empty());
-    if any { Addresses::Any } else { Addresses::In(prefixes.into_iter().collect()) }
-}
-
 /// The services, and whether every word of them was understood.
 fn services(checker: &mut Checker<'_>, section: &Section<'_>, words: &[Word<'_>]) -> (Vec<Service>, bool) {
     let Some(value) = section.get("service") else { return (vec![Service::Any], true) };
@@ -164,37 +165,20 @@ fn services(checker: &mut Checker<'_>, section: &Section<'_>, words: &[Word<'_>]
             Ok(meant) => services.extend(meant),
             Err(error) => {
                 understood = false;
-                checker.add(Severity::Error, &word.span, error.message, error.suggestion);
+                checker.mistake(&word.span, error);
             }
         }
     }
     (services, understood)
 }
 
-/// An empty list would match nothing; a missing key matches everything. Only one of them can be meant.
-pub(super) fn empty_list(checker: &mut Checker<'_>, what: &str, value: &Value<'_>, empty: bool) {
-    if empty && value.get_ref().is_array() {
-        checker.error_with(&value.span(), format!("`{what}` is empty"), "leave it out to match everything");
-    }
-}
-
 fn verb(checker: &mut Checker<'_>, section: &Section<'_>) -> Option<Verb> {
     let Some(value) = section.get("action") else {
-        let permitted = "write `action = \"pass\"`, `\"track\"`, `\"inspect\"` or `\"drop\"`";
+        let permitted = "write `action = \"pass\"`, `\"track\"`, `\"inspect\"`, `\"drop\"` or `\"reject\"`";
         checker.error_with(&section.span, "the rule has no `action`", permitted);
         return None;
     };
-    if value.get_ref().as_str() == Some("reject") {
-        checker.error_with(
-            &value.span(),
-            "`reject` is not supported yet",
-            "write `drop`, which says nothing to the sender",
-        );
-        return None;
-    }
-    let options =
-        [("pass", Verb::Pass), ("track", Verb::Track), ("inspect", Verb::Inspect), ("drop", Verb::Drop)];
-    checker.choice("action", value, &options)
+    checker.choice("action", value, &Verb::NAMES)
 }
 
 /// `inspect`, which the action `inspect` needs and no other action may have.
@@ -218,7 +202,29 @@ fn protocol(checker: &mut Checker<'_>, section: &Section<'_>, verb: Option<Verb>
     }
 }
 
-fn only_with(checker: &mut Checker<'_>, section: &Section<'_>, key: &str, needed: &str) {
+/// Times of the week.
+fn when(checker: &mut Checker<'_>, value: &Value<'_>) -> Option<Schedule> {
+    let words = checker.strings("when", value);
+    empty_list(checker, "when", value, words.is_empty());
+    let mut windows = Vec::with_capacity(words.len());
+    for word in &words {
+        match Schedule::read(word.text) {
+            Ok(window) => windows.push(window),
+            Err(error) => checker.mistake(&word.span, error),
+        }
+    }
+    if windows.is_empty() {
+        return None;
+    }
+    let schedule = Schedule::of(windows);
+    if schedule.is_always() {
+        checker.warn(&value.span(), "`when` leaves no time out", "leave it out: the rule is always in force");
+        return None;
+    }
+    Some(schedule)
+}
+
+pub(super) fn only_with(checker: &mut Checker<'_>, section: &Section<'_>, key: &str, needed: &str) {
     if let Some(key_at) = section.key(key) {
         checker.error(&key_at.span(), format!("`{key}` goes only with {needed}"));
     }
@@ -247,7 +253,7 @@ fn services_fit(checker: &mut Checker<'_>, section: &Section<'_>, words: &[Word<
             let message = format!("{} is not carried by `{unfit}`", protocol.name());
             checker.error_with(&word.span, message, carrier);
         } else if let [Service::Tcp(ports)] = services.as_slice()
-            && [5061..=5061, 2443..=2443].contains(ports)
+            && [5061..=5061, 2443..=2443].contains(&ports.to)
         {
             let message = format!("`{}` is usually encrypted and cannot be read", word.text);
             checker.warn(&word.span, message, "write a rule of its own for it, with `action = \"track\"`");
@@ -264,66 +270,21 @@ fn reason(checker: &mut Checker<'_>, section: &Section<'_>, verb: Option<Verb>) 
     checker.choice("reason", value, &[("spoofed", ())]).is_some()
 }
 
-fn limit(checker: &mut Checker<'_>, rule: &Section<'_>, verb: Option<Verb>) -> Option<Limit> {
-    let value = rule.get("limit")?;
-    let section = checker.table("limit", value)?;
-    checker.known_keys(&section, &["burst", "new", "packets", "per"]);
-    if verb == Some(Verb::Drop) {
-        only_with(checker, rule, "limit", "an action that lets packets by");
+/// `h323`: what the rule lays over `[inspect.h323]`.
+fn h323(
+    checker: &mut Checker<'_>,
+    section: &Section<'_>,
+    protocol: Option<Protocol>,
+    names: &Names<'_>,
+    policies: &InspectPolicies,
+) -> Option<Arc<H323Policy>> {
+    let table = checker.table("h323", section.get("h323")?)?;
+    if !matches!(protocol, Some(Protocol::H323 | Protocol::H225 | Protocol::H245 | Protocol::Ras)) {
+        only_with(checker, section, "h323", "`inspect = \"h323\"`, `\"h225\"`, `\"h245\"` or `\"ras\"`");
     }
-    let per = match section.get("per") {
-        Some(value) => checker.choice("per", value, &[("rule", Scope::Rule), ("source", Scope::Source)]),
-        None => Some(Scope::Rule),
-    };
-    let (unit, rate) = match (section.get("new"), section.get("packets")) {
-        (Some(new), None) => (Unit::New, new),
-        (None, Some(packets)) => (Unit::Packets, packets),
-        (Some(_), Some(packets)) => {
-            checker.error(&packets.span(), "a limit counts `new` flows or `packets`, not both");
-            return None;
-        }
-        (None, None) => {
-            checker.error_with(
-                &section.span,
-                "the limit has no rate",
-                "write `new = \"20/s\"` or `packets = \"10/s\"`",
-            );
-            return None;
-        }
-    };
-    if unit == Unit::New && verb == Some(Verb::Pass) {
-        let message = "`pass` remembers no flows, so none is new";
-        checker.error_with(&rate.span(), message, "write `packets = …`, or `action = \"track\"`");
-    }
-    let rate = self::rate(checker, rate);
-    let burst = section.get("burst").map(|value| checker.integer("burst", value, 1..=Limit::MOST_BURST));
-    let (events, period) = rate?;
-    let burst = burst.unwrap_or(Some(events.min(Limit::MOST_BURST)))?;
-    Some(Limit { unit, events, period, burst, per: per? })
-}
-
-/// `"20/s"`, `"100/min"`, `"1000/h"`.
-fn rate(checker: &mut Checker<'_>, value: &Value<'_>) -> Option<(u32, Period)> {
-    let word = checker.string("rate", value)?;
-    let read = word.text.split_once('/').and_then(|(events, period)| {
-        let period = match period.trim() {
-            "s" => Period::Second,
-            "m" | "min" => Period::Minute,
-            "h" => Period::Hour,
-            _ => return None,
-        };
-        let events = events.trim();
-        let digits = events.bytes().all(|byte| byte.is_ascii_digit());
-        let events =
-            events.parse().ok().filter(|events| digits && (1..=Limit::MOST_EVENTS).contains(events))?;
-        Some((events, period))
-    });
-    if read.is_none() {
-        let message = format!("`{}` is not a rate", word.text);
-        let most = Limit::MOST_EVENTS;
-        checker.error_with(&word.span, message, format!("write `20/s`, `100/min` or `1000/h`: 1 to {most}"));
-    }
-    read
+    let mut policy = policies.h323.clone();
+    h323::h323(checker, &table, names, &mut policy);
+    Some(Arc::new(policy))
 }
 
 fn media(
@@ -342,5 +303,6 @@ fn media(
     match addresses(checker, "media", value, names) {
         Addresses::Any => MediaAuthority::Any,
         Addresses::In(set) => MediaAuthority::Group(set),
+        Addresses::Except(set) => MediaAuthority::Group(PrefixSet::all().minus(&set)),
     }
 }

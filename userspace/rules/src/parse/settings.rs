@@ -1,42 +1,72 @@
-//! The `[settings]` table.
+//! The `[settings]` and `[scan]` tables.
 
 use std::time::Duration;
 
 use callgate_shared::policy::{Action, MAX_ZONES, Timeouts, ZONE_NONE, ZONE_SELF};
+use jiff::tz::TimeZone;
 use toml::de::DeValue;
 
-use super::checker::{Checker, Section, Value};
+use super::addresses::{Names, set_of};
+use super::checker::{Checker, Root, Section, Value};
+use super::limit::rate;
 use crate::diagnostic::Severity;
-use crate::ruleset::{Mode, OnAlgDown, Settings, Xdp, Zone, zone_number};
+use crate::ruleset::{Budget, Budgets, Mode, OnAlgDown, Scan, Settings, Xdp, Zone, zone_number};
 use crate::service;
 use crate::suggest::suggest;
 
-const KEYS: [&str; 9] = [
+/// Keys of `[settings]`.
+pub(super) const KEYS: [&str; 17] = [
     "call_max",
+    "challenge",
     "default",
+    "half_open",
     "media_held",
     "media_idle",
     "media_ports",
     "mode",
+    "never_block",
+    "new_flows",
     "on_alg_down",
+    "peer_flows",
+    "protected",
+    "replies",
+    "time_zone",
     "timeouts",
     "xdp",
 ];
+/// Keys of its `timeouts`.
+pub(super) const TIMEOUTS: [&str; 8] =
+    ["icmp", "other", "signalling", "tcp_closing", "tcp_established", "tcp_opening", "udp", "udp_opening"];
+/// Keys of its `half_open`.
+pub(super) const HALF_OPEN: [&str; 2] = ["destination", "source"];
+/// Keys of `[scan]`.
+pub(super) const SCAN: [&str; 4] = ["block", "enabled", "ports", "window"];
 
 const DEFAULTS: [(&str, Action); 3] =
     [("drop", Action::Drop), ("pass", Action::Pass), ("track", Action::Track)];
 
-pub(super) fn settings(checker: &mut Checker<'_>, root: &Section<'_>, zones: &[Zone]) -> Settings {
+pub(super) fn settings(checker: &mut Checker<'_>, roots: &[Root<'_>], names: &Names<'_>) -> Settings {
     let mut settings = Settings::default();
-    let Some(section) = root.get("settings").and_then(|value| checker.table("settings", value)) else {
-        return settings;
-    };
-    checker.known_keys(&section, &KEYS);
+    for root in roots {
+        checker.enter(root.file);
+        if let Some(section) = root.section.get("settings").and_then(|value| checker.table("settings", value))
+        {
+            lay_over(checker, &section, names, &mut settings);
+        }
+        if let Some(section) = root.section.get("scan").and_then(|value| checker.table("scan", value)) {
+            scan(checker, &section, &mut settings.scan);
+        }
+    }
+    settings
+}
+
+fn lay_over(checker: &mut Checker<'_>, section: &Section<'_>, names: &Names<'_>, settings: &mut Settings) {
+    checker.known_keys(section, &KEYS);
     for (key, value) in section.entries() {
         let key: &str = key.get_ref();
         match key {
-            "media_ports" => media_ports(checker, value, &mut settings),
-            "default" => defaults(checker, value, zones, &mut settings.defaults),
+            "media_ports" => media_ports(checker, value, settings),
+            "default" => defaults(checker, value, names.zones, &mut settings.defaults),
             "timeouts" => timeouts(checker, value, &mut settings.timeouts),
             "on_alg_down" => {
                 let options = [("pass", OnAlgDown::Pass), ("drop", OnAlgDown::Drop)];
@@ -53,10 +83,67 @@ pub(super) fn settings(checker: &mut Checker<'_>, root: &Section<'_>, zones: &[Z
             "media_idle" => set(&mut settings.media_idle, checker.duration(key, value)),
             "media_held" => set(&mut settings.media_held, checker.duration(key, value)),
             "call_max" => set(&mut settings.call_max, checker.duration(key, value)),
+            "time_zone" => settings.time_zone = time_zone(checker, value),
+            "new_flows" => set(&mut settings.budgets.new_flows, budget(checker, value)),
+            "peer_flows" => set(&mut settings.budgets.peer_flows, budget(checker, value)),
+            "replies" => set(&mut settings.budgets.replies, budget(checker, value)),
+            "half_open" => half_open(checker, value, &mut settings.budgets),
+            "challenge" => set(&mut settings.budgets.challenge, checker.boolean(key, value)),
+            "protected" => settings.protected = set_of(checker, key, value, names),
+            "never_block" => settings.never_block = set_of(checker, key, value, names),
             _ => {}
         }
     }
-    settings
+}
+
+fn scan(checker: &mut Checker<'_>, section: &Section<'_>, scan: &mut Scan) {
+    checker.known_keys(section, &SCAN);
+    for (key, value) in section.entries() {
+        let key: &str = key.get_ref();
+        match key {
+            "enabled" => set(&mut scan.enabled, checker.boolean(key, value)),
+            "ports" => set(&mut scan.ports, checker.integer(key, value, Scan::PORTS)),
+            "window" => set(&mut scan.window, checker.duration(key, value)),
+            "block" => set(&mut scan.block, checker.duration(key, value)),
+            _ => {}
+        }
+    }
+    if section.get("enabled").is_none() {
+        checker.warn(
+            &section.span,
+            "scans are not looked for: the table has no effect",
+            "add `enabled = true`",
+        );
+    }
+}
+
+fn budget(checker: &mut Checker<'_>, value: &Value<'_>) -> Option<Budget> {
+    rate(checker, value).map(|(events, period)| Budget { events, period })
+}
+
+fn half_open(checker: &mut Checker<'_>, value: &Value<'_>, budgets: &mut Budgets) {
+    let Some(section) = checker.table("half_open", value) else { return };
+    checker.known_keys(&section, &HALF_OPEN);
+    let places =
+        [("source", &mut budgets.half_open_source), ("destination", &mut budgets.half_open_destination)];
+    for (key, place) in places {
+        if let Some(value) = section.get(key) {
+            set(place, checker.integer(key, value, 0..=Budgets::MOST_HALF_OPEN));
+        }
+    }
+}
+
+/// A zone of the IANA time zone database.
+fn time_zone(checker: &mut Checker<'_>, value: &Value<'_>) -> Option<TimeZone> {
+    let word = checker.string("time_zone", value)?;
+    let zone = TimeZone::get(word.text).ok();
+    if zone.is_none() {
+        let known: Vec<String> = jiff::tz::db().available().map(|name| name.to_string()).collect();
+        let suggestion = suggest(word.text, known.iter().map(String::as_str))
+            .unwrap_or_else(|| "write a name such as `Europe/Berlin` or `UTC`".to_owned());
+        checker.error_with(&word.span, format!("there is no time zone `{}`", word.text), suggestion);
+    }
+    zone
 }
 
 /// Takes a value where there is one; where there is none, an error has been reported.
@@ -73,7 +160,7 @@ fn media_ports(checker: &mut Checker<'_>, value: &Value<'_>, settings: &mut Sett
             checker.error_with(&word.span, "media ports begin at 1024", "the usual range is `16384-32767`");
         }
         Ok(ports) => settings.media_ports = ports,
-        Err(error) => checker.add(Severity::Error, &word.span, error.message, error.suggestion),
+        Err(error) => checker.mistake(&word.span, error),
     }
 }
 
@@ -118,7 +205,8 @@ fn defaults(
 
 fn timeouts(checker: &mut Checker<'_>, value: &Value<'_>, timeouts: &mut Timeouts) {
     let Some(section) = checker.table("timeouts", value) else { return };
-    let mut places = [
+    checker.known_keys(&section, &TIMEOUTS);
+    let places = [
         ("tcp_opening", &mut timeouts.tcp_opening),
         ("tcp_established", &mut timeouts.tcp_established),
         ("tcp_closing", &mut timeouts.tcp_closing),
@@ -128,10 +216,9 @@ fn timeouts(checker: &mut Checker<'_>, value: &Value<'_>, timeouts: &mut Timeout
         ("icmp", &mut timeouts.icmp),
         ("other", &mut timeouts.other),
     ];
-    checker.known_keys(&section, &places.each_ref().map(|(name, _)| *name));
-    for (name, place) in &mut places {
+    for (name, place) in places {
         let Some(value) = section.get(name) else { continue };
         let seconds = checker.duration(name, value).as_ref().map(Duration::as_secs);
-        set(*place, seconds.and_then(|seconds| u32::try_from(seconds).ok()));
+        set(place, seconds.and_then(|seconds| u32::try_from(seconds).ok()));
     }
 }

@@ -1,0 +1,10 @@
+//! Q.931 messages.
+
+#![no_main]
+
+use callgate_fuzz::decode;
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|bytes: &[u8]| {
+    let _ = decode::q931(bytes);
+});

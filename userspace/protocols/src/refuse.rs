@@ -1,0 +1,299 @@
+//! Refusals in the protocols' own words: what a firewall says to whom it will not serve.
+//!
+//! Only what a refusal needs is written: nothing in it depends on more of what a peer has sent than numbers and
+//! identifiers of fixed size.
+
+use crate::h225::Guid;
+use crate::ras::{Body, Message};
+use crate::writer::{Writer, encode};
+
+/// H.225.0 version 4: itu-t(0) recommendation(0) h(8) 2250 version(0) 4.
+pub(crate) const H225_VERSION: [u8; 6] = [0x00, 0x08, 0x91, 0x4a, 0x00, 0x04];
+
+/// Why it is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// A policy does not permit it.
+    Forbidden,
+    /// There are too many, or they come too fast.
+    Exhausted,
+    /// H.235 tokens are missing.
+    Unauthenticated,
+}
+
+/// A ReleaseComplete, as a whole TPKT: Q.931 with a cause (Q.850), and a reason in its User-User element.
+///
+/// `to_origin` is Q.931's flag: the message goes to the side that chose `call_reference`, which is the caller.
+pub fn release_complete(call_reference: u16, to_origin: bool, call: Option<Guid>, why: Why) -> Vec<u8> {
+    let (cause, reason) = match why {
+        Why::Forbidden => (CALL_REJECTED, Reason::Root(5)), // noPermission
+        Why::Exhausted => (CONGESTION, Reason::Root(1)),    // gatekeeperResources
+        Why::Unauthenticated => (CALL_REJECTED, Reason::Added(1)), // securityDenied
+    };
+    let user_user = encode(|w| {
+        // H323-UserInformation, H323-UU-PDU, releaseComplete
+        w.preamble(false, &[false]).preamble(false, &[false]).choice(5, 3);
+        w.preamble(call.is_some(), &[true]).bytes(&H225_VERSION);
+        reason.write(w, 4);
+        if let Some(Guid(guid)) = call {
+            w.additions(1, &[(0, encode(|w| _ = w.preamble(false, &[]).octets(&guid)))]);
+        }
+    });
+    let cause = [0x08, 0x02, 0x80 | LOCATION, 0x80 | cause];
+    tpkt(&q931(call_reference, to_origin, 0x5a, &cause, &user_user))
+}
+
+/// Cause values of Q.850.
+const CALL_REJECTED: u8 = 21;
+const CONGESTION: u8 = 42;
+/// Where the cause arose: in a private network that serves the local user.
+const LOCATION: u8 = 1;
+
+/// A Q.931 message with `elements`, and a User-User element.
+pub(crate) fn q931(
+    call_reference: u16,
+    to_origin: bool,
+    kind: u8,
+    elements: &[u8],
+    user_user: &[u8],
+) -> Vec<u8> {
+    let [high, low] = call_reference.to_be_bytes();
+    let mut message = vec![0x08, 0x02, high & 0x7f | u8::from(to_origin) << 7, low, kind];
+    message.extend_from_slice(elements);
+    message.push(0x7e);
+    message.extend_from_slice(&((user_user.len() + 1) as u16).to_be_bytes());
+    message.push(0x05);
+    message.extend_from_slice(user_user);
+    message
+}
+
+/// Puts a message into a TPKT.
+pub(crate) fn tpkt(message: &[u8]) -> Vec<u8> {
+    let mut frame = vec![3, 0];
+    frame.extend_from_slice(&((message.len() + 4) as u16).to_be_bytes());
+    frame.extend_from_slice(message);
+    frame
+}
+
+/// The answer that rejects a RAS request, a whole datagram; `None` for what is no request.
+pub fn ras_reject(request: &Message<'_>, why: Why) -> Option<Vec<u8>> {
+    let rejection = match request.body {
+        Body::GatekeeperRequest { .. } => &GATEKEEPER,
+        Body::RegistrationRequest { .. } => &REGISTRATION,
+        Body::UnregistrationRequest { .. } => &UNREGISTRATION,
+        Body::AdmissionRequest { .. } => &ADMISSION,
+        Body::BandwidthRequest { .. } => &BANDWIDTH,
+        Body::DisengageRequest { .. } => &DISENGAGEMENT,
+        Body::LocationRequest { .. } => &LOCATION_REJECT,
+        _ => return None,
+    };
+    Some(rejection.write(request.sequence, why))
+}
+
+/// A CHOICE of a reason, none of which has a value worth telling.
+#[derive(Clone, Copy)]
+enum Reason {
+    Root(u32),
+    Added(u32),
+}
+
+impl Reason {
+    /// Writes it, where the root's number takes `bits`.
+    fn write(self, w: &mut Writer, bits: u32) {
+        match self {
+            Self::Root(index) => w.choice(index, bits),
+            Self::Added(index) => w.added(index, |_| {}),
+        };
+    }
+}
+
+/// What the rejections of RAS differ in.
+struct Rejection {
+    /// Its number in RasMessage.
+    kind: u32,
+    /// Optional fields of its root.
+    optional: &'static [bool],
+    /// It tells the version.
+    versioned: bool,
+    /// Bits of a reason's number.
+    bits: u32,
+    /// The reasons for being forbidden, exhausted, unauthenticated.
+    reasons: [Reason; 3],
+    /// It tells what bandwidth would be granted: none.
+    bandwidth: bool,
+}
+
+const GATEKEEPER: Rejection = Rejection {
+    kind: 2,
+    optional: &[false; 2],
+    versioned: true,
+    bits: 2,
+    // terminalExcluded, resourceUnavailable, securityDenial
+    reasons: [Reason::Root(1), Reason::Root(0), Reason::Added(0)],
+    bandwidth: false,
+};
+const REGISTRATION: Rejection = Rejection {
+    kind: 5,
+    bits: 3,
+    // undefinedReason, resourceUnavailable, securityDenial
+    reasons: [Reason::Root(6), Reason::Added(1), Reason::Added(3)],
+    ..GATEKEEPER
+};
+const UNREGISTRATION: Rejection = Rejection {
+    kind: 8,
+    optional: &[false],
+    versioned: false,
+    // permissionDenied, undefinedReason, securityDenial
+    reasons: [Reason::Added(0), Reason::Root(2), Reason::Added(1)],
+    ..GATEKEEPER
+};
+const ADMISSION: Rejection = Rejection {
+    kind: 11,
+    bits: 3,
+    // requestDenied, resourceUnavailable, securityDenial
+    reasons: [Reason::Root(2), Reason::Root(7), Reason::Added(0)],
+    ..UNREGISTRATION
+};
+const BANDWIDTH: Rejection = Rejection {
+    kind: 14,
+    bits: 3,
+    // invalidPermission, insufficientResources, securityDenial
+    reasons: [Reason::Root(2), Reason::Root(3), Reason::Added(0)],
+    bandwidth: true,
+    ..UNREGISTRATION
+};
+const DISENGAGEMENT: Rejection = Rejection {
+    kind: 17,
+    bits: 1,
+    // notRegistered in both cases, securityDenial
+    reasons: [Reason::Root(0), Reason::Root(0), Reason::Added(0)],
+    ..UNREGISTRATION
+};
+const LOCATION_REJECT: Rejection = Rejection {
+    kind: 20,
+    // requestDenied, resourceUnavailable, securityDenial
+    reasons: [Reason::Root(2), Reason::Added(3), Reason::Added(0)],
+    ..UNREGISTRATION
+};
+
+impl Rejection {
+    fn write(&self, sequence: u16, why: Why) -> Vec<u8> {
+        let [forbidden, exhausted, unauthenticated] = self.reasons;
+        let reason = match why {
+            Why::Forbidden => forbidden,
+            Why::Exhausted => exhausted,
+            Why::Unauthenticated => unauthenticated,
+        };
+        encode(|w| {
+            w.choice(self.kind, 5).preamble(false, self.optional).u16(sequence.wrapping_sub(1));
+            if self.versioned {
+                w.bytes(&H225_VERSION);
+            }
+            reason.write(w, self.bits);
+            if self.bandwidth {
+                w.bits(0, 2).u8(0);
+            }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use super::*;
+    use crate::build::ras as build;
+    use crate::{h225, q931, tpkt};
+
+    const REASONS: [Why; 3] = [Why::Forbidden, Why::Exhausted, Why::Unauthenticated];
+
+    #[test]
+    fn a_release_tells_its_cause_and_reason() {
+        let told = REASONS.map(|why| {
+            let frame = release_complete(0x1234, true, Some(Guid([7; 16])), why);
+            let payload = tpkt::split(&frame).expect("a frame").expect("a whole one").payload;
+            let message = q931::Message::parse(payload).expect("a message");
+            assert_eq!(message.kind, q931::MessageType::ReleaseComplete);
+            assert_eq!((message.call_reference, message.to_origin), (0x1234, true));
+            let h225 = h225::Message::parse(message.user_user.expect("H.225")).expect("a message");
+            assert_eq!((h225.body, h225.call), (h225::Body::ReleaseComplete, Some(Guid([7; 16]))));
+            (message.cause, h225.release_reason)
+        });
+        let want = [(21, "noPermission"), (42, "gatekeeperResources"), (21, "securityDenied")];
+        assert_eq!(told, want.map(|(cause, reason)| (Some(cause), Some(reason))));
+    }
+
+    #[test]
+    fn a_release_without_an_identifier() {
+        let frame = release_complete(0xffff, false, None, Why::Forbidden);
+        let message = q931::Message::parse(&frame[4..]).expect("a message");
+        assert_eq!((message.call_reference, message.to_origin), (0x7fff, false));
+        let h225 = h225::Message::parse(message.user_user.expect("H.225")).expect("a message");
+        assert_eq!((h225.call, h225.release_reason), (None, Some("noPermission")));
+    }
+
+    /// What answers this request, and the reasons it gives.
+    fn rejected(request: &[u8]) -> (&'static str, [&'static str; 3]) {
+        let request = Message::parse(request).expect("a request");
+        let mut name = "";
+        let reasons = REASONS.map(|why| {
+            let answer = ras_reject(&request, why).expect("a request is rejected");
+            let answer = Message::parse(&answer).expect("an answer");
+            assert_eq!(answer.sequence, request.sequence);
+            name = answer.body.name();
+            match answer.body {
+                Body::GatekeeperReject { reason }
+                | Body::RegistrationReject { reason }
+                | Body::UnregistrationReject { reason }
+                | Body::AdmissionReject { reason }
+                | Body::BandwidthReject { reason }
+                | Body::DisengageReject { reason }
+                | Body::LocationReject { reason } => reason,
+                other => panic!("{other:?}"),
+            }
+        });
+        (name, reasons)
+    }
+
+    #[test]
+    fn each_request_is_rejected_by_its_own_kind() {
+        let at: SocketAddr = "192.0.2.1:1719".parse().expect("an address");
+        let denial = "securityDenial";
+        let exhausted = "resourceUnavailable";
+        assert_eq!(
+            rejected(&build::gatekeeper_request(1, at)),
+            ("gatekeeperReject", ["terminalExcluded", exhausted, denial])
+        );
+        assert_eq!(
+            rejected(&build::registration_request(65_535, at, at, 60)),
+            ("registrationReject", ["undefinedReason", exhausted, denial])
+        );
+        assert_eq!(
+            rejected(&build::unregistration_request(3, at)),
+            ("unregistrationReject", ["permissionDenied", "undefinedReason", denial])
+        );
+        assert_eq!(
+            rejected(&build::admission_request(4, [1; 16])),
+            ("admissionReject", ["requestDenied", exhausted, denial])
+        );
+        assert_eq!(
+            rejected(&build::bandwidth_request(5, [1; 16], 640)),
+            ("bandwidthReject", ["invalidPermission", "insufficientResources", denial])
+        );
+        assert_eq!(
+            rejected(&build::disengage_request(6, [1; 16])),
+            ("disengageReject", ["notRegistered", "notRegistered", denial])
+        );
+        assert_eq!(
+            rejected(&build::location_request(7, at)),
+            ("locationReject", ["requestDenied", exhausted, denial])
+        );
+    }
+
+    #[test]
+    fn an_answer_is_not_rejected() {
+        let answer = build::registration_confirm(1, 60);
+        let answer = Message::parse(&answer).expect("an answer");
+        assert_eq!(ras_reject(&answer, Why::Forbidden), None);
+    }
+}
