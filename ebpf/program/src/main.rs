@@ -67,9 +67,11 @@ pub fn callgate_xdp(ctx: XdpContext) -> u32 {
         judged(recognised, generation_slot, zone);
     }
     let Some(verdict) = counted(slot) else { return xdp_action::XDP_DROP };
-    let why = parts::sampled();
-    if why != 0 {
-        parts::sample_xdp(ctx.ctx, slot, zone, why);
+    if tables::may_be_sampled(&verdict) {
+        let why = parts::sampled();
+        if why != 0 {
+            parts::sample_xdp(ctx.ctx, slot, zone, why);
+        }
     }
     if verdict.inspect != 0 {
         mark_for_inspection(&ctx, slot);
@@ -134,9 +136,11 @@ pub fn callgate_egress(ctx: TcContext) -> i32 {
         judged(recognised, generation_slot, ZONE_SELF.into());
     }
     let Some(verdict) = counted(slot) else { return TC_ACT_SHOT as i32 };
-    let why = parts::sampled();
-    if why != 0 {
-        parts::sample_skb(ctx.skb.skb, slot, why);
+    if tables::may_be_sampled(&verdict) {
+        let why = parts::sampled();
+        if why != 0 {
+            parts::sample_skb(ctx.skb.skb, slot, why);
+        }
     }
     if verdict.reason.is_drop() {
         return TC_ACT_SHOT as i32;

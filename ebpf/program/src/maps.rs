@@ -7,7 +7,7 @@ use aya_ebpf::btf_maps::{Array, ArrayOfMaps, HashMap, LpmTrie, LruHashMap, PerCp
 use aya_ebpf::macros::btf_map;
 use callgate_shared::Addr;
 use callgate_shared::counters::{Count, EVENT_BUCKETS, Event, RuleCount};
-use callgate_shared::flow::{Flow, FlowKey};
+use callgate_shared::flow::{Flow, FlowKey, filter};
 use callgate_shared::judge::{BUDGETS, FragmentKey, Stranger, Verdict};
 use callgate_shared::limit::LimitKey;
 use callgate_shared::packet::Packet;
@@ -74,6 +74,9 @@ pub static FLOWS: LruHashMap<FlowKey, Flow, 262_144> = LruHashMap::new();
 /// Flows of known peers: a flood of strangers does not evict them.
 #[btf_map]
 pub static PEER_FLOWS: LruHashMap<FlowKey, Flow, 65_536> = LruHashMap::new();
+/// [`callgate_shared::flow::filter`].
+#[btf_map]
+pub static FLOW_FILTER: Array<filter::Chunk, { filter::CHUNKS }> = Array::new();
 #[btf_map]
 pub static PINHOLES: HashMap<PinholeKey, Pinhole, 1_048_576, NO_PREALLOC> = HashMap::new();
 /// Ports at which any address has a pinhole: [`callgate_shared::pinhole::port_bit`].

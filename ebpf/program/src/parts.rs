@@ -13,7 +13,7 @@ use callgate_shared::judge::{
     Budget, Recognised, Tables, Verdict, Way, begin, charge, first_match, recognise, remember,
 };
 use callgate_shared::packet::options::{self, Found, Wanted};
-use callgate_shared::packet::{self, Bytes};
+use callgate_shared::packet::{self, Bytes, Kind};
 use callgate_shared::policy::{Policy, ZONE_SELF};
 
 use crate::frame::{SkbFrame, XdpFrame};
@@ -46,7 +46,12 @@ fn parse<B: Bytes>(frame: &B) -> u32 {
     // Until something else is said.
     scratch.verdict = Verdict::of(Reason::NoPolicy);
     tick(scratch);
-    match packet::parse_into(frame, &mut scratch.packet) {
+    let parsed = packet::parse_into(frame, &mut scratch.packet);
+    if scratch.packet.kind == Kind::Link {
+        // They are those of the packet before: a sample would tell them.
+        scratch.packet.forget_addresses();
+    }
+    match parsed {
         Ok(()) => 1,
         Err(reason) => {
             scratch.packet.length = frame.len() as u32;
@@ -217,14 +222,14 @@ impl Kernel {
     /// The tables of a slot, and their policy.
     #[inline(always)]
     pub fn of(generation_slot: u32) -> Option<(Self, &'static Policy)> {
-        let kernel = Self { generation_slot, flags: 0, context: null_mut(), interface: 0 };
+        let kernel = Self { generation_slot, ..Self::without_rules() };
         let policy = kernel.policy()?;
-        Some((Self { flags: policy.flags, ..kernel }, policy))
+        Some((Self { flags: policy.flags, flow_windows: policy.flow_windows, ..kernel }, policy))
     }
 
     /// For what needs no rules.
     #[inline(always)]
     pub const fn without_rules() -> Self {
-        Self { generation_slot: 0, flags: 0, context: null_mut(), interface: 0 }
+        Self { generation_slot: 0, flags: 0, flow_windows: [0; 2], context: null_mut(), interface: 0 }
     }
 }

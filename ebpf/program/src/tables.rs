@@ -8,7 +8,7 @@ use aya_ebpf::bindings::{BPF_ANY, BPF_NOEXIST};
 use aya_ebpf::btf_maps::lpm_trie::Key;
 use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
 use callgate_shared::counters::{DROPPED, Event, LOGGED, RuleCount, START, cause, event_bucket};
-use callgate_shared::flow::{Flow, FlowKey, flags};
+use callgate_shared::flow::{Flow, FlowKey, filter, flags};
 use callgate_shared::judge::{Budget, FragmentKey, Tables, Verdict, Way};
 use callgate_shared::limit::{self, LimitKey, Rate};
 use callgate_shared::packet::Packet;
@@ -32,6 +32,8 @@ pub struct Kernel {
     pub generation_slot: u32,
     /// [`policy_flags`] of that slot's policy.
     pub flags: u8,
+    /// [`Policy::flow_windows`] of it.
+    pub flow_windows: filter::Windows,
     /// The program's context, for helpers that ask for it.
     pub context: *mut c_void,
     /// The interface the packet came in on.
@@ -146,18 +148,33 @@ impl Tables for Kernel {
 
     #[inline(always)]
     fn flow(&self, key: &FlowKey) -> Option<&Flow> {
+        let (cell, epoch) = (filter_cell(key)?, filter::epoch(scratch()?.now));
+        // SAFETY: an aligned word of an array map, which is read whole.
+        let touched = unsafe { cell.read_volatile() };
+        if !filter::may_live(touched, epoch, filter::window_of(self.flow_windows, key)) {
+            return None;
+        }
         // SAFETY: only atomics of the value are written after insertion; an entry that is evicted meanwhile
         // is not given back to another flow before this program's RCU section ends.
-        unsafe {
+        let found = unsafe {
             match FLOWS.get(key) {
                 None => PEER_FLOWS.get(key),
                 found => found,
             }
+        };
+        if found.is_some() && touched != epoch {
+            // SAFETY: as above.
+            unsafe { cell.write_volatile(epoch) };
         }
+        found
     }
 
     #[inline(always)]
     fn insert_flow(&mut self, key: &FlowKey, flow: Flow) {
+        if let (Some(cell), Some(scratch)) = (filter_cell(key), scratch()) {
+            // SAFETY: an aligned word of an array map, which is written whole.
+            unsafe { cell.write_volatile(filter::epoch(scratch.now)) };
+        }
         // A full table evicts; any other failure means that the next packet is judged as a new flow again.
         let _ = if flow.flags & flags::PEER != 0 {
             // A dead flow of the same key in the other table would be found before this one.
@@ -287,6 +304,14 @@ impl Tables for Kernel {
     }
 }
 
+/// A flow's cell in the filter.
+#[inline(always)]
+fn filter_cell(key: &FlowKey) -> Option<*mut u16> {
+    let (chunk, cell) = filter::place(key);
+    // SAFETY: a pointer to a value of an array map, and an index within it.
+    FLOW_FILTER.get_ptr_mut(chunk).map(|chunk| unsafe { (&raw mut (*chunk)[cell]).cast() })
+}
+
 /// The time that was set, where the programs go by it.
 #[inline(always)]
 pub fn own_clock() -> Option<u64> {
@@ -354,6 +379,12 @@ unsafe fn take(bucket: *mut u64, rate: &Rate, now: u64) -> bool {
             None => false,
         }
     }
+}
+
+/// Whether packets with this verdict are sampled at all: most pass, and are not.
+#[inline(always)]
+pub fn may_be_sampled(verdict: &Verdict) -> bool {
+    verdict.reason.is_drop() || verdict.log || verdict.block
 }
 
 /// Whether a packet with this verdict is sampled, and why ([`cause`]).

@@ -1,5 +1,7 @@
 //! Known flows: the conversations whose packets pass without asking the rules again.
 
+pub mod filter;
+
 use core::sync::atomic::AtomicU64;
 
 use crate::Addr;
@@ -169,10 +171,12 @@ pub struct Flow {
 pub mod flags {
     /// The rule's packet or byte limit applies to each packet of the originator.
     pub const LIMITED: u8 = 1;
-    /// Admitted by a TCP pinhole: not judged again by rules after a reload.
+    /// Admitted by a pinhole: not judged again by rules after a reload.
     pub const BY_PINHOLE: u8 = 2;
     /// It lies in the table of known peers, where a flood of strangers cannot reach it.
     pub const PEER: u8 = 4;
+    /// Its packets are to be shaped like RTP or RTCP.
+    pub const RTP: u8 = 8;
 }
 
 const _: () = assert!(size_of::<FlowKey>() == 40);

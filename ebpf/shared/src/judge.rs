@@ -233,11 +233,17 @@ fn recognise_whole<T: Tables>(
         && let Some(pinhole) = tables.pinhole(&pinhole_key(packet))
         && pinhole.inspect == 0
     {
-        let reason = through(tables, pinhole, &packet.source, packet.source_port, now);
+        let mut reason = through(tables, pinhole, &packet.source, packet.source_port, now);
+        if reason == Reason::PassPinhole && pinhole.latch != 0 {
+            reason = latched(tables, pinhole, packet, now);
+        }
         if reason == Reason::PassPinhole {
             admitted(tables, pinhole, packet, now);
         }
-        return Recognised::Known(Verdict::of(reason));
+        // A learnt sender has a flow, for the way back.
+        if reason != Reason::PassPinhole || pinhole.latch == 0 {
+            return Recognised::Known(Verdict::of(reason));
+        }
     }
 
     let (key, side) = FlowKey::of(
@@ -320,6 +326,9 @@ fn continues<T: Tables>(
                 return Some((verdict, tcp::Event::None));
             }
         }
+    } else if flow.flags & flags::RTP != 0 && !packet.is_rtp_shaped() {
+        let verdict = Verdict { inspect: 0, ..of_flow(Reason::NotRtp) };
+        return Some((verdict, tcp::Event::None));
     } else if by_originator {
         (old, tcp::Event::None)
     } else {
@@ -396,14 +405,17 @@ pub fn begin<T: Tables>(tables: &mut T, policy: &Policy, packet: &Packet, strang
         return Verdict::of(Reason::ChallengeAnswer);
     }
 
-    // H.245, T.120, TFTP and announced signalling ports: the pinhole admits the first packet, the flow the rest.
+    // H.245, T.120, TFTP and announced signalling ports: the pinhole admits the first packet, the flow the rest. A
+    // pinhole that has learnt its sender has noted the packet already.
     if may_be_open
         && !cannot_begin(packet)
         && let Some(pinhole) = tables.pinhole(&pinhole_key(packet))
         && through(tables, pinhole, &packet.source, packet.source_port, now) == Reason::PassPinhole
     {
-        admitted(tables, pinhole, packet, now);
         let (inspect, slot) = (pinhole.inspect, pinhole.slot);
+        if inspect != 0 || pinhole.latch == 0 {
+            admitted(tables, pinhole, packet, now);
+        }
         let (state, edges) = first_state(packet, side);
         let flow =
             Flow { inspect, slot, zone, flags: flags::BY_PINHOLE, ..first_of(packet, side, now, edges) };
@@ -411,7 +423,8 @@ pub fn begin<T: Tables>(tables: &mut T, policy: &Policy, packet: &Packet, strang
         return Verdict { inspect, slot, ..Verdict::of(Reason::PassPinhole) };
     }
 
-    let number = tables.first_match(policy, packet, zone, Way::There);
+    // Here, where most packets of a flood end, the look-up is part of this function: a call costs as much as a class.
+    let number = first_match(tables, policy, packet, zone, Way::There);
     let rule = match tables.rule(number) {
         Some(rule) if number != 0 => *rule,
         // Media nobody has announced never passes by a default: it would open the way back.
@@ -449,6 +462,11 @@ pub fn begin<T: Tables>(tables: &mut T, policy: &Policy, packet: &Packet, strang
         tables.count(rule.slot, bytes, false);
         return verdict(Reason::NoConnection);
     }
+    let rtp = rule.flags & rule_flags::RTP != 0;
+    if rtp && !packet.is_rtp_shaped() {
+        tables.count(rule.slot, bytes, false);
+        return verdict(Reason::NotRtp);
+    }
     // The callee's side may speak first: a call manager's INVITE to a phone, a connection picked up in
     // mid-stream. What is read does not depend on who began.
     let (inspect, slot) = match rule.inspect {
@@ -461,7 +479,7 @@ pub fn begin<T: Tables>(tables: &mut T, policy: &Policy, packet: &Packet, strang
         inspect,
         slot,
         zone,
-        flags: if limited { flags::LIMITED } else { 0 },
+        flags: if limited { flags::LIMITED } else { 0 } | if rtp { flags::RTP } else { 0 },
         ..first_of(packet, side, now, edges)
     };
     if let Err(reason) = admission::admit(tables, policy, packet, &mut flow, &mut state, now) {
@@ -612,6 +630,22 @@ fn through<T: Tables>(tables: &T, pinhole: &Pinhole, from: &Addr, port: u16, now
         }
     }
     Reason::PinholeSender
+}
+
+/// Whether a packet comes from the port that a pinhole has learnt, or is the one it learns from.
+#[inline(always)]
+fn latched<T: Tables>(tables: &T, pinhole: &Pinhole, packet: &Packet, now: u64) -> Reason {
+    let this = 1 << 16 | packet.source_port as u64;
+    match tables.load(&pinhole.learnt) {
+        0 if now > pinhole.latch => Reason::PinholeExpired,
+        0 if !packet.is_rtp_shaped() => Reason::NotRtp,
+        0 => {
+            tables.store(&pinhole.learnt, this);
+            Reason::PassPinhole
+        }
+        learnt if learnt == this => Reason::PassPinhole,
+        _ => Reason::SecondSource,
+    }
 }
 
 #[inline(always)]

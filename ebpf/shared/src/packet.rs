@@ -134,6 +134,7 @@ pub enum Fragment {
 
 /// What the judge needs of a packet. Fields after `kind` are meaningful for [`Kind::Ip`] only.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(align(8))]
 pub struct Packet {
     /// What it is.
     pub kind: Kind,
@@ -173,6 +174,8 @@ pub struct Packet {
     pub payload_at: u16,
     /// Length of the transport's payload.
     pub payload_length: u16,
+    /// UDP: first byte of a payload of at least 8 bytes; 0 where there is none.
+    pub payload_head: u8,
     /// Which link protocol a [`Kind::Link`] is of.
     pub link: LinkProtocol,
     /// TCP: shift of the window scale option of a SYN (RFC 7323 section 2.2); [`NO_SCALE`] where there is none.
@@ -189,6 +192,55 @@ pub struct Packet {
     pub fragment_length: u16,
     /// What an ICMP error speaks of.
     pub quoted: Quoted,
+}
+
+impl Packet {
+    /// Makes it one of which nothing is known: field by field, because clearing what every IP packet overwrites costs
+    /// as much as reading a header. Addresses are left, to be cleared by [`Packet::forget_addresses`] where none
+    /// were read; what an ICMP error quotes counts only where it has a protocol.
+    #[inline(always)]
+    fn forget(&mut self) {
+        self.kind = Kind::Link;
+        self.fragment = Fragment::Whole;
+        self.protocol = 0;
+        self.tcp_flags = 0;
+        self.icmp_type = 0;
+        self.icmp_code = 0;
+        self.hop_limit = 0;
+        self.traffic_class = 0;
+        self.link = LinkProtocol::Arp;
+        self.window_scale = 0;
+        self.payload_head = 0;
+        self.quoted.protocol = 0;
+        self.source_port = 0;
+        self.destination_port = 0;
+        self.vlan = 0;
+        self.network_at = 0;
+        self.transport_at = 0;
+        self.payload_at = 0;
+        self.payload_length = 0;
+        self.window = 0;
+        self.fragment_offset = 0;
+        self.fragment_length = 0;
+        self.length = 0;
+        self.identification = 0;
+        self.sequence = 0;
+        self.acknowledgment = 0;
+    }
+
+    /// Clears the addresses.
+    #[inline(always)]
+    pub fn forget_addresses(&mut self) {
+        self.source = Addr::UNSPECIFIED;
+        self.destination = Addr::UNSPECIFIED;
+    }
+
+    /// Whether a UDP payload has the version of RTP and RTCP, and the length of the shorter one's header
+    /// (RFC 3550 sections 5.1 and 6.4.2).
+    #[inline(always)]
+    pub fn is_rtp_shaped(&self) -> bool {
+        self.payload_head >> 6 == 2
+    }
 }
 
 /// [`Packet::window_scale`] of a segment without that option.
@@ -210,6 +262,8 @@ const ETHERNET: usize = 14;
 const VLAN_TAG: usize = 4;
 const MAX_VLAN_TAGS: usize = 2;
 const MAX_EXTENSIONS: usize = 6;
+/// Extension headers a stack puts into what it sends: options, routing, authentication or a fragment header.
+const MAX_QUOTED_EXTENSIONS: usize = 3;
 
 mod ether_type {
     pub(super) const IPV4: u16 = 0x0800;
@@ -237,7 +291,7 @@ pub fn parse<B: Bytes>(frame: &B) -> Result<Packet, Reason> {
 /// As [`parse`]; the packet is then of no use.
 #[inline(always)]
 pub fn parse_into<B: Bytes>(frame: &B, packet: &mut Packet) -> Result<(), Reason> {
-    *packet = Packet::default();
+    packet.forget();
     let ethernet = frame.view(0, ETHERNET).ok_or(Reason::Truncated)?;
     let link = link_local(&ethernet);
     let (mut ether_type, mut at) = (ethernet.be16(12), ETHERNET);
@@ -465,6 +519,11 @@ fn transport<B: Bytes>(frame: &B, packet: &mut Packet) -> Result<(), Reason> {
             if packet.fragment == Fragment::Whole {
                 packet.payload_length = claimed as u16;
             }
+            if claimed >= 16
+                && let Some(payload) = frame.view(at + 8, 8)
+            {
+                packet.payload_head = payload.u8(0);
+            }
             8
         }
         _ => {
@@ -517,7 +576,8 @@ fn quote<B: Bytes>(frame: &B, at: usize, packet: &mut Packet) {
             protocol: header.u8(6),
             ..Quoted::default()
         };
-        (at + 40, quoted)
+        let Some((at, protocol)) = after_quoted_extensions(frame, at + 40, quoted.protocol) else { return };
+        (at, Quoted { protocol, ..quoted })
     };
     let Some(ports) = frame.view(at, 8) else { return };
     let (source_port, destination_port) = match quoted.protocol {
@@ -526,6 +586,31 @@ fn quote<B: Bytes>(frame: &B, at: usize, packet: &mut Packet) {
         _ => return,
     };
     packet.quoted = Quoted { source_port, destination_port, ..quoted };
+}
+
+/// Where the transport header of a quoted IPv6 packet begins, and of which protocol it is; `None` for a later
+/// fragment, for more than [`MAX_QUOTED_EXTENSIONS`], and where the quotation ends before.
+#[inline(always)]
+fn after_quoted_extensions<B: Bytes>(frame: &B, at: usize, protocol: u8) -> Option<(usize, u8)> {
+    let (mut at, mut next) = (at, protocol);
+    for count in 0..=MAX_QUOTED_EXTENSIONS {
+        if !matches!(next, 0 | 43 | 44 | 51 | 60) {
+            break;
+        }
+        if count == MAX_QUOTED_EXTENSIONS {
+            return None;
+        }
+        let extension = frame.view(at, 8)?;
+        let length = match next {
+            44 if extension.be16(2) & 0xfff8 != 0 => return None,
+            44 => 8,
+            51 => (usize::from(extension.u8(1)) + 2) * 4,
+            _ => (usize::from(extension.u8(1)) + 1) * 8,
+        };
+        next = extension.u8(0);
+        at += length;
+    }
+    Some((at, next))
 }
 
 /// Whether an ICMP or ICMPv6 type is an error that quotes a packet: unreachable, source quench, time exceeded,

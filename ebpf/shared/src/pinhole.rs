@@ -49,6 +49,11 @@ pub struct Pinhole {
     pub idle: u64,
     /// The call it belongs to.
     pub call: u64,
+    /// Monotonic time in ns until which the first RTP or RTCP packet locks its sender's port and opens the way back to
+    /// it; 0 where nothing is to be learnt.
+    pub latch: u64,
+    /// What was learnt: 2¹⁶ + port; 0 before.
+    pub learnt: AtomicU64,
     /// Who may send.
     pub senders: [Sender; MAX_SENDERS],
     /// [`Kind`].
@@ -83,11 +88,15 @@ pub enum Kind {
     H225 = 8,
     /// Another gatekeeper's RAS port.
     Ras = 9,
+    /// SIP, to a contact that has registered.
+    Sip = 10,
+    /// Media over TCP: MSRP (RFC 4975), BFCP.
+    Stream = 11,
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 11] = [
         Self::Rtp,
         Self::Rtcp,
         Self::RtcpMux,
@@ -97,6 +106,8 @@ impl Kind {
         Self::Tftp,
         Self::H225,
         Self::Ras,
+        Self::Sip,
+        Self::Stream,
     ];
 
     /// The name shown to people and programs.
@@ -111,6 +122,8 @@ impl Kind {
             Self::Tftp => "tftp",
             Self::H225 => "h225",
             Self::Ras => "ras",
+            Self::Sip => "sip",
+            Self::Stream => "tcp",
         }
     }
 
@@ -132,4 +145,4 @@ pub const fn port_bit(transport: u8, port: u16) -> (u32, u64) {
 
 const _: () = assert!(size_of::<PinholeKey>() == 20);
 const _: () = assert!(size_of::<Sender>() == 20);
-const _: () = assert!(size_of::<Pinhole>() == 136);
+const _: () = assert!(size_of::<Pinhole>() == 152);

@@ -5,6 +5,7 @@
 //! each class has a vector with a bit per rule instead, and the first bit that all of a packet's classes share is
 //! its rule ([`Form::Vectors`]). Either way the cost does not grow with the number of rules.
 
+use crate::flow::filter::Windows;
 use crate::limit::{Limit, Rate};
 
 /// Interfaces Callgate can be attached to at once.
@@ -191,6 +192,8 @@ pub mod rule_flags {
     pub const SPOOFED: u8 = 2;
     /// A source above the limit is reported to the user half, which blocks it.
     pub const BLOCK: u8 = 4;
+    /// UDP flows that it begins are to be shaped like RTP or RTCP.
+    pub const RTP: u8 = 8;
 }
 
 /// One rule as the kernel sees it. Entry `n` of the rules table is rule number `n`; number 0 means that no
@@ -331,8 +334,8 @@ pub struct Policy {
     pub classes: Classes,
     /// Silence after which flows are forgotten.
     pub timeouts: Timeouts,
-    /// Zero.
-    pub pad2: u32,
+    /// How long a cell of the filter of flows says something.
+    pub flow_windows: Windows,
     /// New flows of strangers, per CPU.
     pub new_flows: Rate,
     /// New flows of peers that are known (configured, registered, or by a handshake completed of late), per CPU.

@@ -98,6 +98,10 @@ reasons! {
     PinholeSender = 97 "pinhole-sender";
     /// The pinhole's life is over.
     PinholeExpired = 98 "pinhole-expired";
+    /// The pinhole was to learn its sender's port, and has learnt another.
+    SecondSource = 99 "second-source";
+    /// Where only RTP and RTCP are let by: neither.
+    NotRtp = 100 "not-rtp";
 
     /// Refused by a rule.
     Rule = 112 "rule-drop";

@@ -354,7 +354,7 @@ fn the_kernel_and_the_model_judge_alike() {
 
     // The frames are worth something only where they get everywhere a frame can. Routes are not for this test to
     // set up; what only the ALG or a missing policy says is not the judge's.
-    let not_here = [Reason::NoRouteBack, Reason::NoPolicy];
+    let not_here = [Reason::NoRouteBack, Reason::NoPolicy, Reason::SecondSource, Reason::NotRtp];
     let unseen: Vec<&str> = Reason::ALL
         .iter()
         .filter(|reason| (**reason < Reason::AlgDown) && !not_here.contains(reason))

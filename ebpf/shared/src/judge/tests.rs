@@ -64,7 +64,7 @@ impl Small {
                 services: SERVICES,
             },
             timeouts: Timeouts::default(),
-            pad2: 0,
+            flow_windows: [0; 2],
             new_flows: Rate::default(),
             peer_flows: Rate::default(),
             half_open_source: Rate::default(),
@@ -529,6 +529,68 @@ fn a_pinhole_ends_by_its_expiry_and_by_silence() {
     assert_eq!(small.reason(&media), Reason::PassPinhole);
     small.now += 1;
     assert_eq!(small.reason(&media), Reason::PinholeExpired, "busy, but its 60 s are over");
+}
+
+/// A packet of a stream, as RTP is.
+fn rtp(port: u16) -> Packet {
+    Packet { payload_head: 0x80, ..sent(UDP, port) }
+}
+
+fn small_that_learns(media: &Packet) -> Small {
+    let mut small = Small::new(&[]);
+    small.open(media, &[(v4(A), 0)], Inspect::None);
+    let latch = small.now + 10 * SECOND;
+    small.pinholes.values_mut().for_each(|pinhole| pinhole.latch = latch);
+    small
+}
+
+#[test]
+fn a_pinhole_that_learns_its_sender_lets_nobody_else_by_and_opens_the_way_back() {
+    let media = rtp(MEDIA);
+    let back = Packet { payload_head: 0x80, ..reversed(&media) };
+    let mut small = small_that_learns(&media);
+    assert_eq!(small.reason(&Packet { source: v4([192, 0, 2, 2]), ..media }), Reason::PinholeSender);
+    assert_eq!(small.reason(&Packet { payload_head: 0x16, ..media }), Reason::NotRtp, "DTLS teaches nothing");
+    assert_ne!(small.reason(&back), Reason::PassFlow, "there is no way back yet");
+    assert_eq!(small.reason(&media), Reason::PassPinhole);
+    assert_eq!(small.reason(&media), Reason::PassFlow);
+    assert_eq!(small.reason(&back), Reason::PassFlow);
+    assert_eq!(small.reason(&Packet { source_port: 7_001, ..media }), Reason::SecondSource);
+    let pinhole = &small.pinholes[&pinhole_key(&media)];
+    assert_eq!(pinhole.packets.load(Relaxed), 2, "each packet is noted once");
+}
+
+#[test]
+fn what_a_pinhole_has_learnt_outlives_the_flow_of_the_way_back() {
+    let media = rtp(MEDIA);
+    let mut small = small_that_learns(&media);
+    assert_eq!(small.reason(&media), Reason::PassPinhole);
+    small.flows.clear();
+    assert_eq!(small.reason(&media), Reason::PassPinhole);
+    assert_eq!(small.the_flow().flags, flags::BY_PINHOLE);
+    assert_eq!(small.reason(&Packet { source_port: 7_001, ..media }), Reason::SecondSource);
+}
+
+#[test]
+fn a_pinhole_learns_within_its_time_only() {
+    let media = rtp(MEDIA);
+    let mut small = small_that_learns(&media);
+    small.now += 10 * SECOND + 1;
+    assert_eq!(small.reason(&media), Reason::PinholeExpired);
+}
+
+#[test]
+fn a_rule_for_rtp_lets_nothing_else_by() {
+    let mut small =
+        Small::new(&[((UDP, MEDIA), RuleEntry { flags: rule_flags::RTP, ..rule(1, Action::Track) })]);
+    let stray = sent(UDP, MEDIA);
+    assert_eq!(small.reason(&stray), Reason::NotRtp);
+    assert!(small.flows.is_empty());
+    assert_eq!(small.reason(&rtp(MEDIA)), Reason::PassRule);
+    assert_eq!(small.reason(&stray), Reason::NotRtp, "nor in a flow that it has begun");
+    assert_eq!(small.reason(&rtp(MEDIA)), Reason::PassFlow);
+    assert_eq!(small.reason(&reversed(&stray)), Reason::NotRtp, "nor back");
+    assert_eq!(small.packets(1), (2, 3));
 }
 
 #[test]

@@ -153,6 +153,7 @@ fn every_field_of_an_ipv4_datagram_is_read() {
         transport_at: 34,
         payload_at: 42,
         payload_length: 5,
+        payload_head: 0,
         link: LinkProtocol::Arp,
         window_scale: 0,
         window: 0,
@@ -187,6 +188,7 @@ fn every_field_of_an_ipv6_segment_is_read() {
         transport_at: 54,
         payload_at: 78,
         payload_length: 3,
+        payload_head: 0,
         link: LinkProtocol::Arp,
         window_scale: NO_SCALE,
         window: 256,
@@ -263,6 +265,30 @@ fn an_icmp_error_tells_what_it_speaks_of() {
     let error = parsed(&v6(ICMPV6, &[&[1, 1, 0, 0, 0, 0, 0, 0], quoted].concat())).expect("an error");
     assert_eq!((error.quoted.protocol, error.quoted.destination_port), (TCP, 1_720));
     assert_eq!(error.quoted.source, address6(SOURCE6));
+}
+
+#[test]
+fn extension_headers_of_a_quoted_packet_are_skipped() {
+    let tcp = tcp_claiming(5, tcp::ACK, b"");
+    let about = |next: u8, headers: &[Vec<u8>]| {
+        let quoted = &v6(next, &[headers.concat(), tcp.clone()].concat())[14..];
+        let error = v6(ICMPV6, &[&[1, 1, 0, 0, 0, 0, 0, 0], quoted].concat());
+        let quoted = parsed(&error).expect("an error").quoted;
+        (quoted.protocol, quoted.destination_port)
+    };
+    assert_eq!(about(44, &[fragment_header(TCP, 0xff, 0)]), (TCP, 1_720), "an atomic fragment");
+    assert_eq!(about(0, &[extension(60, 1), extension(51, 0), authentication(TCP, 3)]), (TCP, 1_720));
+    assert_eq!(about(44, &[fragment_header(TCP, 0, 8)]), (255, 0), "a later fragment has no ports");
+    let four = [extension(60, 0), extension(60, 0), extension(60, 0), extension(TCP, 0)];
+    assert_eq!(about(0, &four), (255, 0), "more than anybody sends");
+}
+
+#[test]
+fn the_head_of_a_datagrams_payload_is_told() {
+    let head = |payload: &[u8]| parsed(&v4(UDP, &udp(payload))).expect("a datagram").payload_head;
+    assert_eq!(head(&[0x80, 0, 0, 0, 0, 0, 0, 0]), 0x80);
+    assert_eq!(head(&[0x80, 0, 0, 0, 0, 0, 0]), 0, "too short for RTP and RTCP");
+    assert_eq!(head(b""), 0);
 }
 
 #[test]

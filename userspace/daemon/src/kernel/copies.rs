@@ -274,6 +274,8 @@ fn pinhole(value: PinholeValue) -> Pinhole {
         expires: value.expires,
         idle: value.idle,
         call: value.call,
+        latch: value.latch,
+        learnt: AtomicU64::new(value.learnt),
         senders: value.senders,
         kind: value.kind,
         inspect: value.inspect,

@@ -11,7 +11,7 @@ use callgate_alg::action::{PinholeSpec, Time};
 use callgate_rules::compile::AddressTable;
 use callgate_rules::{Compiled, Slots};
 use callgate_shared::counters::{Count, Event, RuleCount};
-use callgate_shared::flow::FlowKey;
+use callgate_shared::flow::{FlowKey, filter};
 use callgate_shared::judge::{FirstFragment, FragmentKey};
 use callgate_shared::limit::LimitKey;
 use callgate_shared::pinhole::{MAX_SENDERS, PinholeKey, Sender, port_bit};
@@ -58,6 +58,7 @@ pub(super) const MAPS: &[MapLayout] = &[
     layout::<u32, u32>("DESTINATIONS6"),
     layout::<FlowKey, FlowValue>("FLOWS"),
     layout::<FlowKey, FlowValue>("PEER_FLOWS"),
+    layout::<u32, filter::Chunk>("FLOW_FILTER"),
     layout::<PinholeKey, PinholeValue>("PINHOLES"),
     layout::<u32, u64>("PINHOLE_PORTS"),
     layout::<LimitKey, u64>("LIMITS"),

@@ -35,6 +35,8 @@ pub(super) struct PinholeValue {
     pub(super) expires: u64,
     pub(super) idle: u64,
     pub(super) call: u64,
+    pub(super) latch: u64,
+    pub(super) learnt: u64,
     pub(super) senders: [Sender; MAX_SENDERS],
     pub(super) kind: u8,
     pub(super) inspect: u8,
@@ -52,7 +54,7 @@ macro_rules! same_place {
 }
 
 same_place!(Flow, FlowValue: last_seen, created, packets, bytes, standing, edges, slot, originator, inspect, zone, flags);
-same_place!(Pinhole, PinholeValue: last_seen, packets, bytes, expires, idle, call, senders, kind, inspect, slot);
+same_place!(Pinhole, PinholeValue: last_seen, packets, bytes, expires, idle, call, latch, learnt, senders, kind, inspect, slot);
 
 /// A flow, originator first.
 #[derive(Clone, Debug)]

@@ -22,6 +22,7 @@ mod sources;
 use std::collections::HashMap;
 use std::net::IpAddr;
 
+use callgate_shared::flow::filter;
 use callgate_shared::limit::Rate;
 use callgate_shared::policy::{
     ACTION_CHUNKS, ADDRESS_CHUNKS, AddressChunk, CHUNK, Classes, Form, MAX_IFACES, MAX_RULES, MAX_SLOTS,
@@ -344,7 +345,7 @@ fn settings_of(set: &RuleSet, generation: u32) -> Policy {
         pad: 0,
         classes: Classes::default(),
         timeouts: settings.timeouts,
-        pad2: 0,
+        flow_windows: filter::windows(&settings.timeouts),
         new_flows: budgets.new_flows.kernel(),
         peer_flows: budgets.peer_flows.kernel(),
         half_open_source: half_open(budgets.half_open_source, &settings.timeouts),
