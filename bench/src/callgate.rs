@@ -1,4 +1,4 @@
-//! Callgate as it is measured: the daemon's own kernel half with the policy of [`crate::scenario`], no daemon.
+//! Callgate as it is measured: the daemon's own kernel half with a policy of [`crate::scenario`], no daemon.
 
 use std::net::SocketAddr;
 use std::os::fd::{AsFd as _, BorrowedFd};
@@ -14,7 +14,7 @@ use callgate_shared::pinhole::Kind;
 use callgated::kernel::Kernel;
 
 use crate::programs::PinDirectory;
-use crate::scenario::{FAR_END, FLOODED, MEDIA, RULES, callgate_rules};
+use crate::scenario::{FAR_END, FLOODED, MEDIA};
 use crate::sys;
 
 /// The name of the XDP program in the daemon's object.
@@ -31,14 +31,13 @@ pub(crate) struct Callgate {
 }
 
 impl Callgate {
-    /// Loads it. Packets are judged as of [`FLOODED`], wherever the program is run.
-    pub(crate) fn load() -> Result<Self> {
-        let rules = RuleSet::parse("the bench's rules", &callgate_rules())
+    /// Loads it with these rules. Packets are judged as of [`FLOODED`], wherever the program is run.
+    pub(crate) fn load(rules: &str) -> Result<Self> {
+        let rules = RuleSet::parse("the bench's rules", rules)
             .map_err(|diagnostics| anyhow!("{}", Report(&diagnostics)))?;
-        anyhow::ensure!(rules.rules().len() == RULES, "{} rules, not {RULES}", rules.rules().len());
 
         // Gone when this returns: the maps live on by the descriptors that are held.
-        let pins = PinDirectory::create("callgate")?;
+        let pins = PinDirectory::create("callgate").context("a place for its maps")?;
         let mut kernel = Kernel::open(&pins.0)?;
         let machine = Machine { interfaces: &[(SLOT as usize, FLOODED)], ..Machine::default() };
         let compiled = compile(&rules, &machine, 1, &mut kernel.slots())?;
@@ -73,19 +72,23 @@ impl Callgate {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::scenario::{RULES, callgate_rules, prefix_rules};
 
-    /// The policy that is measured is a valid one, and the size that is claimed.
+    /// The policies that are measured are valid ones, and of the size that is claimed.
     #[test]
     fn the_rules_are_a_policy() {
-        let rules = match RuleSet::parse("bench", &callgate_rules()) {
-            Ok(rules) => rules,
-            Err(diagnostics) => panic!("{}", Report(&diagnostics)),
-        };
-        assert_eq!(rules.rules().len(), RULES);
-        assert!(rules.warnings().is_empty(), "{}", Report(rules.warnings()));
-        let slots = &mut callgate_rules::MemorySlots::default();
-        let machine = Machine { interfaces: &[(0, FLOODED)], ..Machine::default() };
-        let compiled = compile(&rules, &machine, 1, slots).expect("a policy that fits");
-        assert_eq!(compiled.policy.interfaces[0], rules.zone_of(FLOODED));
+        for count in [10, RULES, 1_000] {
+            let rules = match RuleSet::parse("bench", &callgate_rules(count)) {
+                Ok(rules) => rules,
+                Err(diagnostics) => panic!("{}", Report(&diagnostics)),
+            };
+            assert_eq!(rules.rules().len(), count);
+            assert!(rules.warnings().is_empty(), "{}", Report(rules.warnings()));
+            let slots = &mut callgate_rules::MemorySlots::default();
+            let machine = Machine { interfaces: &[(0, FLOODED)], ..Machine::default() };
+            let compiled = compile(&rules, &machine, 1, slots).expect("a policy that fits");
+            assert_eq!(compiled.policy.interfaces[0], rules.zone_of(FLOODED));
+        }
+        assert!(RuleSet::parse("bench", &prefix_rules(100)).is_ok());
     }
 }

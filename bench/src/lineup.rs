@@ -3,17 +3,33 @@
 use regex::Regex;
 
 /// Name of a case and of the case it is compared with.
-pub(crate) const CASES: [(&str, Option<&str>); 23] = [
+pub(crate) const CASES: [(&str, Option<&str>); 39] = [
     ("pass-only", None),
     ("xdp-filter", None),
     ("drop-stranger", Some("xdp-filter")),
     ("rtp-pinhole", Some("xdp-filter")),
     ("established-tcp", Some("xdp-filter")),
+    ("xdp-filter-varied", None),
+    ("new-flow-100", Some("xdp-filter-varied")),
+    ("new-flow-10000", Some("new-flow-100")),
+    ("prefixes-100", Some("xdp-filter-varied")),
+    ("prefixes-100000", Some("prefixes-100")),
+    ("stage-link", Some("xdp-filter")),
+    ("stage-broken", Some("xdp-filter")),
+    ("stage-land", Some("xdp-filter")),
+    ("stage-no-pinhole", Some("xdp-filter")),
+    ("stage-default", Some("xdp-filter")),
     ("flood-generator", None),
     ("flood-xdp-drop", None),
-    ("flood-callgate", Some("flood-nftables")),
+    ("flood-callgate", Some("flood-xdp-drop")),
     ("flood-nftables", None),
     ("flood-nftables-set", Some("flood-nftables")),
+    ("flood-rules-10", Some("flood-nftables-10")),
+    ("flood-nftables-10", None),
+    ("flood-rules-1000", Some("flood-nftables-1000")),
+    ("flood-nftables-1000", None),
+    ("flood-rules-10000", Some("flood-nftables-10000")),
+    ("flood-nftables-10000", None),
     ("sip-invite-parse", None),
     ("h225-setup-14", Some(KERNEL_H323)),
     ("h225-setup-4", Some(KERNEL_H323)),
@@ -72,8 +88,19 @@ pub(crate) fn kernel_h323(name: &str) -> Option<Reference> {
     Some(Reference { instructions, bytes })
 }
 
-/// Those that need Callgate to be loaded.
-pub(crate) const CALLGATE: [&str; 4] = ["drop-stranger", "rtp-pinhole", "established-tcp", "flood-callgate"];
+/// Those that need Callgate to be loaded with its 100 rules.
+pub(crate) const CALLGATE: [&str; 10] = [
+    "drop-stranger",
+    "rtp-pinhole",
+    "established-tcp",
+    "stage-link",
+    "stage-broken",
+    "stage-land",
+    "stage-no-pinhole",
+    "stage-default",
+    "new-flow-100",
+    "flood-callgate",
+];
 
 /// What a case is compared with.
 pub(crate) fn against(name: &str) -> Option<&'static str> {
@@ -125,7 +152,7 @@ mod tests {
     #[test]
     fn a_case_brings_its_peer() {
         assert_eq!(selected("stranger"), ["xdp-filter", "drop-stranger"]);
-        assert_eq!(selected("^flood-callgate$"), ["flood-callgate", "flood-nftables"]);
+        assert_eq!(selected("^flood-callgate$"), ["flood-xdp-drop", "flood-callgate"]);
         assert_eq!(selected("pass-only"), ["pass-only"]);
         assert_eq!(selected("olc$"), ["h245-olc"]);
         assert!(Selection::new(Some(&Regex::new("nothing").expect("a regular expression"))).is_empty());

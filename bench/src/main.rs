@@ -33,9 +33,9 @@ use crate::flood::{Defence, Link};
 use crate::lineup::Selection;
 use crate::machine::Machine;
 use crate::prog_run::Subject;
-use crate::programs::{XDP_DROP, XDP_PASS, XdpFilter};
+use crate::programs::{Varied, Vary, XDP_DROP, XDP_PASS, XdpFilter};
 use crate::report::{Case, Report};
-use crate::scenario::frames;
+use crate::scenario::{RULES, callgate_rules, frames, prefix_rules};
 
 /// Measures Callgate against named peers. Needs root, but for signalling.
 #[derive(Parser)]
@@ -73,6 +73,16 @@ Time of one program on one frame (BPF_PROG_RUN):
   drop-stranger    Callgate, 100 rules: drops UDP 8500 from outside the cluster
   rtp-pinhole      Callgate: passes RTP of an open pinhole
   established-tcp  Callgate: passes a segment of a known connection
+  xdp-filter-varied  xdp-filter behind a program that gives every packet another source
+  new-flow-100     Callgate behind the same, 100 rules: a new flow, judged and entered
+  new-flow-10000   the same with 10,000 rules
+  prefixes-100     Callgate: dropped, with a group of 100 networks of which the source may be
+  prefixes-100000  the same with 100,000 networks
+  stage-link       Callgate: an ARP frame, of which only the Ethernet type is read
+  stage-broken     a datagram that is read and found broken
+  stage-land       one that is sane in itself, but comes from its own destination
+  stage-no-pinhole one to a media port, through flows and rules
+  stage-default    one that no rule names
 
 A flood of UDP 8500 from 65,536 forged addresses over a link (veth, native XDP):
   flood-generator     the cost of making the frames, part of the others
@@ -80,6 +90,8 @@ A flood of UDP 8500 from 65,536 forged addresses over a link (veth, native XDP):
   flood-callgate      Callgate, the same 100 rules
   flood-nftables      the same rules as an input chain, in order, with conntrack
   flood-nftables-set  the same rules as an input chain of one set look-up, with conntrack
+  flood-rules-N       Callgate with 10, 1,000 or 10,000 rules
+  flood-nftables-N    the same rules as an input chain, in order, with conntrack
 
 Signalling, a decoder alone (instructions by valgrind; against the count of Linux's own H.323 decoder):
   sip-invite-parse  INVITE with SDP
@@ -175,10 +187,11 @@ fn packets(selection: &Selection, effort: &Effort, machine: &mut Machine) -> Res
         .inspect_err(|error| machine.no_instructions = Some(format!("perf_event_open: {error}")))
         .ok();
     let mut callgate = match selection.has_any(&lineup::CALLGATE) {
-        true => Some(Callgate::load().context("loading Callgate")?),
+        true => Some(Callgate::load(&callgate_rules(RULES)).context("loading Callgate")?),
         false => None,
     };
     let mut cases = programs_alone(selection, effort, callgate.as_mut(), counter.as_ref())?;
+    cases.extend(many_sources(selection, effort, callgate.as_ref(), counter.as_ref())?);
     cases.extend(floods(selection, effort, callgate.as_ref(), &link, machine.pinned_to)?);
     Ok(cases)
 }
@@ -211,11 +224,67 @@ fn programs_alone(
             Subject::new("drop-stranger", program, frames::stranger(), XDP_DROP),
             Subject::new("rtp-pinhole", program, frames::rtp(), XDP_PASS),
             Subject::new("established-tcp", program, frames::segment(), XDP_PASS),
+            Subject::new("stage-link", program, frames::arp(), XDP_PASS),
+            Subject::new("stage-broken", program, frames::broken(), XDP_DROP),
+            Subject::new("stage-land", program, frames::land(), XDP_DROP),
+            Subject::new("stage-no-pinhole", program, frames::unannounced(), XDP_DROP),
+            Subject::new("stage-default", program, frames::unnamed(), XDP_DROP),
         ]);
     }
     subjects.retain(|subject| selection.has(subject.name));
     cases.extend(prog_run::measure(&subjects, effort.rounds, effort.repeat, counter)?);
     Ok(cases)
+}
+
+/// The cases of [`prog_run`] in which each packet has another source.
+fn many_sources(
+    selection: &Selection,
+    effort: &Effort,
+    callgate: Option<&Callgate>,
+    counter: Option<&sys::InstructionCounter>,
+) -> Result<Vec<Case>> {
+    let (phones, anywhere) = (Vary(frames::PHONES), Vary(frames::ANYWHERE));
+    let wanted = |name| selection.has(name);
+    let load = |name, rules: &dyn Fn() -> String| {
+        wanted(name).then(|| Callgate::load(&rules()).context(name)).transpose()
+    };
+    let many = load("new-flow-10000", &|| callgate_rules(10_000))?;
+    let few_networks = load("prefixes-100", &|| prefix_rules(100))?;
+    let many_networks = load("prefixes-100000", &|| prefix_rules(100_000))?;
+    // Where it is not to be had, it is missing among the cases of `programs_alone`.
+    let filter = wanted("xdp-filter-varied").then(XdpFilter::load).transpose().ok().flatten();
+
+    let mut varied = Vec::new();
+    if let Some(filter) = &filter {
+        varied.push((
+            "xdp-filter-varied",
+            Varied::new(filter.program()?, &phones)?,
+            frames::question(),
+            XDP_PASS,
+        ));
+    }
+    let of_phones =
+        [("new-flow-100", callgate.filter(|_| wanted("new-flow-100"))), ("new-flow-10000", many.as_ref())];
+    for (name, callgate) in of_phones {
+        if let Some(callgate) = callgate {
+            varied.push((name, Varied::new(callgate.program()?, &phones)?, frames::question(), XDP_PASS));
+        }
+    }
+    for (name, callgate) in [("prefixes-100", &few_networks), ("prefixes-100000", &many_networks)] {
+        if let Some(callgate) = callgate {
+            varied.push((
+                name,
+                Varied::new(callgate.program()?, &anywhere)?,
+                frames::from_anywhere(),
+                XDP_DROP,
+            ));
+        }
+    }
+    let subjects: Vec<_> = varied
+        .iter()
+        .map(|(name, program, frame, verdict)| Subject::new(name, program.program(), frame.clone(), *verdict))
+        .collect();
+    prog_run::measure(&subjects, effort.rounds, effort.repeat, counter)
 }
 
 /// The cases of [`flood`].
@@ -236,9 +305,21 @@ fn floods(
     if let Some(callgate) = callgate {
         defences.push(Defence::xdp("flood-callgate", callgate.program()?));
     }
+    let sizes = [("flood-rules-10", 10), ("flood-rules-1000", 1_000), ("flood-rules-10000", 10_000)];
+    let of_size: Vec<(&str, Callgate)> = sizes
+        .into_iter()
+        .filter(|(name, _)| selection.has(name))
+        .map(|(name, rules)| Ok((name, Callgate::load(&callgate_rules(rules)).context(name)?)))
+        .collect::<Result<_>>()?;
+    for (name, callgate) in &of_size {
+        defences.push(Defence::xdp(name, callgate.program()?));
+    }
     let nftables = [
-        ("flood-nftables", scenario::nftables_rules()),
+        ("flood-nftables", scenario::nftables_rules(RULES)),
         ("flood-nftables-set", scenario::nftables_set_rules()),
+        ("flood-nftables-10", scenario::nftables_rules(10)),
+        ("flood-nftables-1000", scenario::nftables_rules(1_000)),
+        ("flood-nftables-10000", scenario::nftables_rules(10_000)),
     ];
     match flood::nftables_is_there() {
         Ok(()) => defences

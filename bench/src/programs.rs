@@ -1,7 +1,7 @@
 //! The programs Callgate is compared with: those written out here, and xdp-filter's own object.
 
 use std::fs;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
@@ -12,6 +12,8 @@ use aya::{Ebpf, EbpfLoader, Pod};
 
 use crate::sys;
 
+/// `enum xdp_action`: a program's own failure.
+const XDP_ABORTED: u32 = 0;
 /// `enum xdp_action`: drop it.
 pub(crate) const XDP_DROP: u32 = 1;
 /// `enum xdp_action`: to the stack.
@@ -57,6 +59,60 @@ fn flood(send: &[u64]) -> Result<OwnedFd> {
     program.extend_from_slice(send);
     program.extend([insn::set(0, XDP_DROP), insn::EXIT]);
     sys::load_xdp("bench_flood", &program).context("loading the flood")
+}
+
+/// What is made different in each frame: bits of the source address, as they lie in the frame.
+pub(crate) struct Vary(pub(crate) [u8; 4]);
+
+/// A program behind one that gives each frame another source: PROG_RUN would show the same packet a million times.
+pub(crate) struct Varied {
+    program: OwnedFd,
+    /// Holds the second program, for as long as the first may call it.
+    _array: OwnedFd,
+}
+
+impl Varied {
+    /// Puts a program of random UDP (or TCP) source ports from 1024 on and random addresses before `behind`.
+    pub(crate) fn new(behind: BorrowedFd<'_>, vary: &Vary) -> Result<Self> {
+        const BPF_FUNC_GET_PRANDOM_U32: u32 = 7;
+        const BPF_FUNC_TAIL_CALL: u32 = 12;
+        const SOURCE: i16 = 14 + 12;
+        const PORT: i16 = 14 + 20;
+        let array = sys::program_array(behind).context("an array of programs")?;
+        let [map_low, map_high] = insn::map(2, array.as_raw_fd());
+        let program = [
+            insn::copy(6, 1),
+            insn::call(BPF_FUNC_GET_PRANDOM_U32),
+            insn::copy(7, 0),
+            insn::call(BPF_FUNC_GET_PRANDOM_U32),
+            insn::load_u32(2, 6, 0),
+            insn::load_u32(3, 6, 4),
+            insn::copy(4, 2),
+            insn::add(4, PORT as u32 + 2),
+            insn::jump_if_greater(4, 3, 6),
+            insn::and(7, u32::from_le_bytes(vary.0)),
+            insn::load_u32(5, 2, SOURCE),
+            insn::xor_register(5, 7),
+            insn::store_u32(2, SOURCE, 5),
+            // The first byte in the frame is the port's higher one.
+            insn::or(0, 0x0004),
+            insn::store_u16(2, PORT, 0),
+            insn::copy(1, 6),
+            map_low,
+            map_high,
+            insn::set(3, 0),
+            insn::call(BPF_FUNC_TAIL_CALL),
+            insn::set(0, XDP_ABORTED),
+            insn::EXIT,
+        ];
+        let program = sys::load_xdp("bench_vary", &program).context("loading the program that varies")?;
+        Ok(Self { program, _array: array })
+    }
+
+    /// The program.
+    pub(crate) fn program(&self) -> BorrowedFd<'_> {
+        self.program.as_fd()
+    }
 }
 
 /// xdp-filter of xdp-tools with all its features and the policy "allow", without libxdp's dispatcher.
@@ -178,6 +234,28 @@ mod insn {
 
     pub(super) const fn xor(to: u8, value: u32) -> u64 {
         encode(0xa7, to, 0, 0, value)
+    }
+
+    pub(super) const fn and(to: u8, value: u32) -> u64 {
+        encode(0x54, to, 0, 0, value)
+    }
+
+    pub(super) const fn or(to: u8, value: u32) -> u64 {
+        encode(0x47, to, 0, 0, value)
+    }
+
+    pub(super) const fn xor_register(to: u8, from: u8) -> u64 {
+        encode(0xaf, to, from, 0, 0)
+    }
+
+    pub(super) const fn store_u32(base: u8, offset: i16, from: u8) -> u64 {
+        encode(0x63, base, from, offset, 0)
+    }
+
+    /// A map by its descriptor: two places of the program.
+    pub(super) const fn map(to: u8, descriptor: std::os::fd::RawFd) -> [u64; 2] {
+        const BPF_PSEUDO_MAP_FD: u8 = 1;
+        [encode(0x18, to, BPF_PSEUDO_MAP_FD, 0, descriptor as u32), 0]
     }
 
     pub(super) const fn load_u32(to: u8, base: u8, offset: i16) -> u64 {

@@ -77,7 +77,7 @@ impl Case {
     fn ratio_to(&self, peer: &Self) -> Option<f64> {
         let ratios: Vec<_> =
             self.rounds.iter().zip(&peer.rounds).map(|(ours, theirs)| ours / theirs).collect();
-        median(&ratios).map(|ratio| rounded(ratio, 2))
+        median(&ratios).map(|ratio| rounded(ratio, if ratio < 0.1 { 4 } else { 2 }))
     }
 }
 
@@ -139,7 +139,7 @@ impl Report {
                 cell(case.translated.map(|bytes| bytes.to_string())),
                 cell(case.jited.map(|bytes| bytes.to_string())),
                 case.against.unwrap_or("-"),
-                cell(case.ratio.map(|ratio| format!("{ratio:.2}"))),
+                cell(case.ratio.map(|ratio| ratio.to_string())),
             )?;
         }
         writeln!(out)?;

@@ -1,11 +1,12 @@
 //! What is measured against: one policy of 100 rules, said in Callgate's language and in nftables', and the
-//! frames that meet it.
+//! frames that meet it; the same with fewer and more rules; and one with a large group.
 //!
 //! Five clusters of call managers stand behind the outside interface. Each has ten services, and for each
 //! service a rule for those who may and a rule that drops everyone else, in the manner of
 //! `rules/cucm-mitigation.toml`. The packets are for the third cluster: a list read from its top meets their
 //! rule half way down.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::net::{Ipv4Addr, SocketAddrV4};
 
@@ -19,19 +20,27 @@ pub(crate) const STATION: [u8; 6] = [2, 0, 0, 0, 0, 2];
 pub(crate) const FLOODER: &str = "cgb-tx";
 
 /// The call manager the packets are for.
-pub(crate) const CALL_MANAGER: Ipv4Addr = Ipv4Addr::new(10, 3, 1, 10);
+pub(crate) const CALL_MANAGER: Ipv4Addr = address(THIRD, 1, 10);
 /// Where it listens for its neighbours in the cluster.
 pub(crate) const CLUSTER_PORT: u16 = 8500;
+/// Where it tells its phones the time.
+const TIME_PORT: u16 = 123;
 /// Where an open pinhole lets RTP in.
 pub(crate) const MEDIA: SocketAddrV4 = SocketAddrV4::new(CALL_MANAGER, 20_000);
 /// Who may send it.
 pub(crate) const FAR_END: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(192, 0, 2, 10), 30_000);
 
-const ADMIN: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(10, 9, 9, 5), 51_000);
+const ADMIN: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(10, 200, 9, 5), 51_000);
 const ADMIN_PAGES: SocketAddrV4 = SocketAddrV4::new(CALL_MANAGER, 8443);
 const STRANGER: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(198, 18, 0, 0), 40_000);
 
-const CLUSTERS: u8 = 5;
+/// The cluster of [`CALL_MANAGER`]: the third.
+const THIRD: u16 = 3;
+
+/// An address of a cluster, which has 64 networks of 256.
+const fn address(cluster: u16, network: u8, host: u8) -> Ipv4Addr {
+    Ipv4Addr::new(10, (cluster >> 2) as u8, ((cluster & 3) << 6) as u8 | network, host)
+}
 
 /// A service of a cluster, and who may use it.
 struct Service {
@@ -45,32 +54,32 @@ struct Service {
 const SERVICES: [Service; 10] = [
     Service { name: "sccp", from: "phones", tcp: &[2000], udp: &[], inspect: Some("sccp") },
     Service { name: "sccp over tls", from: "phones", tcp: &[2443], udp: &[], inspect: None },
+    Service { name: "cluster", from: "callmanagers", tcp: &[8002], udp: &[CLUSTER_PORT], inspect: None },
     Service { name: "sip", from: "phones", tcp: &[5060], udp: &[5060], inspect: Some("sip") },
+    Service { name: "time", from: "phones", tcp: &[], udp: &[TIME_PORT], inspect: None },
     Service { name: "h225", from: "gateways", tcp: &[1720], udp: &[], inspect: Some("h225") },
     Service { name: "mgcp", from: "gateways", tcp: &[], udp: &[2427], inspect: Some("mgcp") },
     Service { name: "tftp", from: "phones", tcp: &[], udp: &[69], inspect: Some("tftp") },
-    Service { name: "ctl provider", from: "admins", tcp: &[2444], udp: &[], inspect: None },
     Service { name: "cti", from: "desktops", tcp: &[2748, 2749], udp: &[], inspect: None },
-    Service { name: "cluster", from: "callmanagers", tcp: &[8002], udp: &[CLUSTER_PORT], inspect: None },
     Service { name: "admin pages", from: "admins", tcp: &[443, 8443], udp: &[], inspect: None },
 ];
 
-/// Rules of the policy.
-pub(crate) const RULES: usize = CLUSTERS as usize * SERVICES.len() * 2;
-const _: () = assert!(RULES == 100);
+/// Rules of the policy, where nothing else is said.
+pub(crate) const RULES: usize = 100;
 
 /// The groups of a cluster: name and members.
-fn groups(cluster: u8) -> [(&'static str, Vec<String>); 5] {
+fn groups(cluster: u16) -> [(&'static str, Vec<String>); 5] {
+    let network = |network, length| format!("{}/{length}", address(cluster, network, 0));
     [
-        ("callmanagers", vec![format!("10.{cluster}.1.10"), format!("10.{cluster}.1.11")]),
-        ("phones", vec![format!("10.{cluster}.16.0/20"), format!("10.{cluster}.32.0/20")]),
-        ("gateways", vec![format!("10.{cluster}.2.0/28")]),
-        ("desktops", vec![format!("10.{cluster}.3.0/24")]),
-        ("admins", vec!["10.9.9.0/28".to_owned()]),
+        ("callmanagers", vec![address(cluster, 1, 10).to_string(), address(cluster, 1, 11).to_string()]),
+        ("phones", vec![network(16, 20), network(32, 20)]),
+        ("gateways", vec![network(2, 28)]),
+        ("desktops", vec![network(3, 24)]),
+        ("admins", vec!["10.200.9.0/28".to_owned()]),
     ]
 }
 
-fn members(cluster: u8, group: &str) -> Vec<String> {
+fn members(cluster: u16, group: &str) -> Vec<String> {
     groups(cluster)
         .into_iter()
         .find(|(name, _)| *name == group)
@@ -78,21 +87,35 @@ fn members(cluster: u8, group: &str) -> Vec<String> {
         .unwrap_or_default()
 }
 
+/// The first `count / 2` services of as many clusters as it takes, [`THIRD`] in the middle.
+fn services(count: usize) -> Vec<(u16, &'static Service)> {
+    let clusters = (count / 2).div_ceil(SERVICES.len());
+    let mut order: Vec<u16> = (1_u16..).filter(|cluster| *cluster != THIRD).take(clusters - 1).collect();
+    order.insert((clusters - 1) / 2, THIRD);
+    let all = order.into_iter().flat_map(|cluster| SERVICES.iter().map(move |service| (cluster, service)));
+    all.take(count / 2).collect()
+}
+
 /// The policy as a Callgate rules file.
-pub(crate) fn callgate_rules() -> String {
+pub(crate) fn callgate_rules(count: usize) -> String {
+    let services = services(count);
     let quoted =
         |items: &[String]| items.iter().map(|item| format!("{item:?}")).collect::<Vec<_>>().join(", ");
     let mut text = format!(
         "version = 1\n\n[zones]\noutside = [\"{FLOODED}\"]\n\n[settings]\n\
-         default = {{ outside = \"drop\" }}\n\n[groups]\n"
+         default = {{ outside = \"drop\" }}\nnew_flows = \"1000000000/s\"\n\n[groups]\n"
     );
-    for cluster in 1..=CLUSTERS {
+    let clusters: BTreeSet<u16> = services.iter().map(|(cluster, _)| *cluster).collect();
+    for cluster in clusters {
         for (group, members) in groups(cluster) {
+            if !services.iter().any(|(_, service)| service.from == group || group == "callmanagers") {
+                continue;
+            }
             // Writing to a String cannot fail; so below.
             let _ = writeln!(text, "{group}-{cluster} = [{}]", quoted(&members));
         }
     }
-    for (cluster, service) in rules() {
+    for (cluster, service) in services {
         let ports =
             |name, ports: &[u16]| ports.iter().map(|port| format!("{name}/{port}")).collect::<Vec<_>>();
         let services = quoted(&[ports("tcp", service.tcp), ports("udp", service.udp)].concat());
@@ -113,12 +136,12 @@ pub(crate) fn callgate_rules() -> String {
 }
 
 /// The policy as an nftables input chain, read from top to bottom.
-pub(crate) fn nftables_rules() -> String {
+pub(crate) fn nftables_rules(count: usize) -> String {
     let mut text = String::from(
         "table ip callgate_bench {\n  chain input {\n    type filter hook input priority 0; policy drop;\n    \
          ct state established,related accept\n",
     );
-    for (cluster, service) in rules() {
+    for (cluster, service) in services(count) {
         let to = format!("ip daddr {{ {} }}", members(cluster, "callmanagers").join(", "));
         let from = format!("ip saddr {{ {} }}", members(cluster, service.from).join(", "));
         for (protocol, ports) in [("tcp", service.tcp), ("udp", service.udp)] {
@@ -138,7 +161,7 @@ pub(crate) fn nftables_rules() -> String {
 /// destination, protocol, port), and a policy that drops the rest.
 pub(crate) fn nftables_set_rules() -> String {
     let mut allowed = Vec::new();
-    for (cluster, service) in rules() {
+    for (cluster, service) in services(RULES) {
         for (protocol, ports) in [("tcp", service.tcp), ("udp", service.udp)] {
             for port in ports {
                 for to in members(cluster, "callmanagers") {
@@ -159,8 +182,20 @@ pub(crate) fn nftables_set_rules() -> String {
     )
 }
 
-fn rules() -> impl Iterator<Item = (u8, &'static Service)> {
-    (1..=CLUSTERS).flat_map(|cluster| SERVICES.iter().map(move |service| (cluster, service)))
+/// A policy of two rules: a group of so many networks, and everybody else. Both are dropped, so that packets from
+/// anywhere have one verdict.
+pub(crate) fn prefix_rules(count: u32) -> String {
+    // An odd stride goes to every one of the 2²¹ networks of 256 beneath 32.0.0.0/3.
+    let networks = (0..count).map(|n| {
+        let network = n.wrapping_mul(1_150_833) % (1 << 21);
+        format!("\"{}/24\"", Ipv4Addr::from_bits(0x2000_0000 | network << 8))
+    });
+    format!(
+        "version = 1\n\n[zones]\noutside = [\"{FLOODED}\"]\n\n[settings]\ndefault = {{ outside = \"drop\" }}\n\n\
+         [groups]\nlisted = [{}]\n\n[[rule]]\nname = \"listed\"\nfrom = \"listed\"\nto = \"{CALL_MANAGER}\"\n\
+         service = \"udp/{CLUSTER_PORT}\"\naction = \"drop\"\n",
+        networks.collect::<Vec<_>>().join(", ")
+    )
 }
 
 /// Frames as they arrive at the interface.
@@ -172,6 +207,57 @@ pub(crate) mod frames {
     pub(crate) fn stranger() -> Vec<u8> {
         udp(STRANGER, SocketAddrV4::new(CALL_MANAGER, CLUSTER_PORT), &[0; 64])
     }
+
+    /// ARP: no more than its Ethernet type is read.
+    pub(crate) fn arp() -> Vec<u8> {
+        let mut frame = vec![0; 60];
+        frame[..12].copy_from_slice(&[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2, 0, 0, 0, 0, 1]);
+        frame[12..14].copy_from_slice(&[8, 6]);
+        frame
+    }
+
+    /// A datagram whose UDP length is impossible: read to its end, and judged by nobody.
+    pub(crate) fn broken() -> Vec<u8> {
+        let mut frame = stranger();
+        frame[14 + 20 + 4..14 + 20 + 6].copy_from_slice(&[0, 1]);
+        frame
+    }
+
+    /// A datagram from its own destination: the first thing that is looked at.
+    pub(crate) fn land() -> Vec<u8> {
+        udp(SocketAddrV4::new(CALL_MANAGER, 40_000), SocketAddrV4::new(CALL_MANAGER, CLUSTER_PORT), &[0; 64])
+    }
+
+    /// A stranger's datagram for a media port nobody has announced.
+    pub(crate) fn unannounced() -> Vec<u8> {
+        udp(STRANGER, SocketAddrV4::new(CALL_MANAGER, 30_000), &[0; 64])
+    }
+
+    /// A stranger's datagram for a port no rule names.
+    pub(crate) fn unnamed() -> Vec<u8> {
+        udp(STRANGER, SocketAddrV4::new(CALL_MANAGER, 9), &[0; 64])
+    }
+
+    /// A phone's question for the time. Other phones have addresses that differ in the last 12 bits.
+    pub(crate) fn question() -> Vec<u8> {
+        udp(
+            SocketAddrV4::new(address(THIRD, 16, 0), 40_000),
+            SocketAddrV4::new(CALL_MANAGER, TIME_PORT),
+            &[0x23; 48],
+        )
+    }
+
+    /// What differs between phones.
+    pub(crate) const PHONES: [u8; 4] = [0, 0, 0x0f, 0xff];
+
+    /// A datagram for the cluster port from somewhere in 32.0.0.0/3.
+    pub(crate) fn from_anywhere() -> Vec<u8> {
+        let source = SocketAddrV4::new(Ipv4Addr::new(32, 0, 0, 0), 40_000);
+        udp(source, SocketAddrV4::new(CALL_MANAGER, CLUSTER_PORT), &[0; 64])
+    }
+
+    /// What differs there.
+    pub(crate) const ANYWHERE: [u8; 4] = [0x1f, 0xff, 0xff, 0xff];
 
     /// G.711 of 20 ms for the open pinhole.
     pub(crate) fn rtp() -> Vec<u8> {

@@ -8,11 +8,14 @@ use std::io::{self, Read};
 use std::mem;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
+const BPF_MAP_CREATE: libc::c_long = 0;
+const BPF_MAP_UPDATE_ELEM: libc::c_long = 2;
 const BPF_PROG_LOAD: libc::c_long = 5;
 const BPF_PROG_TEST_RUN: libc::c_long = 10;
 const BPF_OBJ_GET_INFO_BY_FD: libc::c_long = 15;
 const BPF_LINK_CREATE: libc::c_long = 28;
 
+const BPF_MAP_TYPE_PROG_ARRAY: u32 = 3;
 const BPF_PROG_TYPE_XDP: u32 = 6;
 const BPF_ATTACH_TYPE_XDP: u32 = 37;
 /// The driver's own hook; attaching fails rather than fall back to the generic one.
@@ -41,6 +44,26 @@ pub(crate) struct ProgramSize {
 
 #[repr(C)]
 #[derive(Default)]
+struct MapAttr {
+    map_type: u32,
+    key_size: u32,
+    value_size: u32,
+    max_entries: u32,
+    map_flags: u32,
+}
+
+#[repr(C)]
+#[derive(Default)]
+struct ElementAttr {
+    map_fd: u32,
+    pad: u32,
+    key: u64,
+    value: u64,
+    flags: u64,
+}
+
+#[repr(C)]
+#[derive(Default)]
 struct LoadAttr {
     prog_type: u32,
     insn_cnt: u32,
@@ -52,6 +75,8 @@ struct LoadAttr {
     kern_version: u32,
     prog_flags: u32,
     name: [u8; 16],
+    ifindex: u32,
+    expected_attach_type: u32,
 }
 
 #[repr(C)]
@@ -103,10 +128,37 @@ struct LinkAttr {
     flags: u32,
 }
 
+/// An array of programs with one in it, for a tail call.
+pub(crate) fn program_array(program: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    let mut attr = MapAttr {
+        map_type: BPF_MAP_TYPE_PROG_ARRAY,
+        key_size: 4,
+        value_size: 4,
+        max_entries: 1,
+        map_flags: 0,
+    };
+    // SAFETY: `MapAttr` is a prefix of `union bpf_attr` and holds no pointers.
+    let fd = unsafe { bpf(BPF_MAP_CREATE, &mut attr)? };
+    // SAFETY: BPF_MAP_CREATE returned a new descriptor that nothing else owns.
+    let map = unsafe { OwnedFd::from_raw_fd(fd) };
+    let (key, value) = (0_u32, program.as_raw_fd());
+    let mut attr = ElementAttr {
+        map_fd: map.as_raw_fd() as u32,
+        key: (&raw const key) as u64,
+        value: (&raw const value) as u64,
+        ..Default::default()
+    };
+    // SAFETY: key and value outlive the call and have the map's sizes.
+    unsafe { bpf(BPF_MAP_UPDATE_ELEM, &mut attr)? };
+    Ok(map)
+}
+
 /// Loads an XDP program from its instructions.
 pub(crate) fn load_xdp(name: &str, insns: &[u64]) -> io::Result<OwnedFd> {
     let mut attr = LoadAttr {
         prog_type: BPF_PROG_TYPE_XDP,
+        // Programs that call one another must say the same.
+        expected_attach_type: BPF_ATTACH_TYPE_XDP,
         insn_cnt: insns.len() as u32,
         insns: insns.as_ptr() as u64,
         license: c"GPL".as_ptr() as u64,
