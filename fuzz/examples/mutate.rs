@@ -368,14 +368,14 @@ impl Ends {
             let segment = Segment { sequence, acknowledgement, flags: flag::ACK };
             verdict = engine.segment(context, segment, piece);
             self.next.insert(there, sequence.wrapping_add(piece.len() as u32));
-            if verdict != Verdict::Pass {
+            if verdict.reason().is_some() {
                 break;
             }
         }
         // Half of the connections that are refused are reset, as they ought to be; some end in good order.
         let end = match verdict {
             Verdict::Pass if random.one_in(64) => flag::FIN | flag::ACK,
-            Verdict::Pass => return verdict,
+            Verdict::Pass | Verdict::Replace(_) => return verdict,
             _ if random.one_in(2) => flag::RST,
             _ => return verdict,
         };

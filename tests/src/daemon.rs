@@ -10,7 +10,9 @@ use std::time::{Duration, Instant};
 use std::{env, thread};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
-use callgate_api::{CallRow, CounterRow, EventPage, EventRow, Page, PhoneRow, PinholeRow, Rules, Status};
+use callgate_api::{
+    BlockRow, CallRow, CounterRow, EventPage, EventRow, Page, PhoneRow, PinholeRow, Rules, Status,
+};
 use serde::de::DeserializeOwned;
 
 use crate::lab::Lab;
@@ -196,6 +198,14 @@ impl Firewall {
         let mut rows = self.json::<EventPage>(&["events"])?.rows;
         rows.retain(|row| row.number > after);
         Ok(rows)
+    }
+
+    /// `fwctl blocks`.
+    ///
+    /// # Errors
+    /// As [`Self::status`].
+    pub fn blocks(&self) -> Result<Vec<BlockRow>> {
+        Ok(self.json::<Page<BlockRow>>(&["blocks"])?.rows)
     }
 
     /// `fwctl sccp phones`.

@@ -20,6 +20,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use anyhow::{Context, Result, ensure};
 
 use crate::netns::{self, Netns, Owned};
+use crate::xdp;
 
 /// An H.323 gateway, outside.
 pub const GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 30, 0, 2);
@@ -152,6 +153,14 @@ impl Lab {
         let output = self.outside.output(Command::new("nft").arg(text))?;
         ensure!(output.status.success(), "nft: {}", String::from_utf8_lossy(&output.stderr).trim());
         Ok(())
+    }
+
+    /// Lets the outside hear what native XDP sends back: see [`xdp::pass`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn hears_xdp(&self) -> Result<()> {
+        xdp::pass(&self.outside, "eth0", &self.dir)
     }
 
     /// The namespace of phones, management station and attacker; its interface is `eth0`.

@@ -10,6 +10,7 @@
 //! - [`checks`]: what every call has to satisfy,
 //! - [`attack`], [`meter`]: hostile traffic, and exact counts of what was sent and what arrived,
 //! - [`craft`], [`tools`]: packets no honest stack sends; nmap and hping3,
+//! - [`xdp`]: a program for the far end of a virtual pair,
 //! - [`filter`]: the rules file of the packet filter's tests.
 //!
 //! Everything runs over real sockets and the real kernel; the end-to-end tests and the demonstration
@@ -39,6 +40,7 @@ pub mod sip;
 pub mod sipp;
 pub mod tftp;
 pub mod tools;
+pub mod xdp;
 
 /// Whether an end-to-end test can run. Without root it says so by the test's name and returns `false`; where
 /// the environment has `CI=true` nothing may be skipped.

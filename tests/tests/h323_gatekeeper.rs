@@ -282,6 +282,61 @@ fn a_gatekeeper_is_discovered_on_another_port() -> Result<()> {
     })
 }
 
+/// On one link with the gatekeeper, which phones may look for in its group. Its answer comes from its own address,
+/// which they have not asked: that needs a rule.
+static ONE_LINK: Shared = Shared::under(Lab::bridge, |lab| {
+    let rule = |name: &str, ends: &str, service: &str| {
+        format!(
+            "[[rule]]\nname = \"{name}\"\n{ends}\nservice = \"{service}\"\naction = \"inspect\"\n\
+             inspect = \"h323\"\nmedia = \"callmanagers\"\n\n"
+        )
+    };
+    let request = rule("discovery", "from = \"phones\"\nto = \"224.0.1.41\"", "udp/1718");
+    let answer = rule("answers", "from = \"callmanagers\"\nto = \"phones\"", "udp/1719 from 1719");
+    let membership =
+        "[[rule]]\nname = \"igmp\"\nfrom = \"callmanagers\"\nservice = \"proto/2\"\naction = \"pass\"\n";
+    ras_alone(lab) + "\n" + &request + &answer + membership
+});
+
+#[test]
+fn a_gatekeeper_is_discovered_by_multicast() -> Result<()> {
+    if !root_or_skip("a_gatekeeper_is_discovered_by_multicast") {
+        return Ok(());
+    }
+    let turn = ONE_LINK.turn()?;
+    let mut zone = Zone::of(&turn, Family::V4)?;
+    let (ours, gatekeeper) = (zone.ras.address()?, zone.gatekeeper.clone());
+    let elsewhere = Ras::on((&zone.phone, 17_191), (&gatekeeper, 17_190))?;
+    ensure!(elsewhere.ask_in_vain(&ras::gatekeeper_request(1, ours))?.is_none(), "the port is open");
+    zone.ledger.dropped("no-pinhole", 1);
+
+    // Unasked, it opens nothing; asked for, the way to where it says, for whoever has asked.
+    let at_17190 = |sequence| ras::gatekeeper_confirm(sequence, gatekeeper.at(17_190));
+    zone.ras.tell(&at_17190(9))?;
+    ensure!(turn.firewall.pinholes()?.is_empty(), "{:?}", turn.firewall.pinholes()?);
+    zone.ras.discover(&gatekeeper, |sequence| ras::gatekeeper_request(sequence, ours), at_17190)?;
+    let pinholes = turn.firewall.pinholes()?;
+    ensure!(pinholes.len() == 1 && pinholes[0].to == gatekeeper.at(17_190), "{pinholes:?}");
+
+    let group = std::mem::replace(&mut zone.ras, elsewhere);
+    zone.register(LIFE)?;
+    zone.ledger.admitted(1);
+    let listed = turn.firewall.fwctl(&["h323", "registrations"])?;
+    ensure!(String::from_utf8_lossy(&listed.stdout).contains("1000"), "{listed:?}");
+    let target = zone.terminal.listen(SIGNALLING)?;
+    let call = zone.admit(false, &target)?;
+    let mut dialogue = Dialogue::connect(&zone.phone, &target)?;
+    zone.ledger.admitted(1);
+    dialogue.call = call;
+    let stream = dialogue.fast_start()?;
+    zone.ledger.media(&stream.whole()?);
+    dialogue.release()?;
+    zone.disengage(&call)?;
+    zone.unregister()?;
+    drop(group);
+    zone.ledger.close()
+}
+
 /// Registrations are short here, and a gatekeeper on the firewall itself routes calls between the outside and the
 /// inside: both their legs are seen.
 static GATEKEEPER_BETWEEN: Shared = Shared::under(Lab::gateway, |lab| {

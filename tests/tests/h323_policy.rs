@@ -379,6 +379,96 @@ fn data_among_media_types() -> Result<()> {
     Ok(())
 }
 
+/// Octets of one TPKT: whether they are a ReleaseComplete of this call to the called party, as long as what it stands for.
+fn stands_in(octets: &[u8], length: usize, reference: u16) -> Result<()> {
+    ensure!(octets.len() == length, "{length} octets arrive as {octets:02x?}");
+    ensure!(released(octets) == Some((reference, false, Some(cause::REJECTED))), "{octets:02x?}");
+    Ok(())
+}
+
+#[test]
+fn a_refused_call_leaves_the_others_of_its_connection_alone() -> Result<()> {
+    let keys = "called_deny = \"0900*\"";
+    under("a_refused_call_leaves_the_others_of_its_connection_alone", keys, |stage| {
+        let [desk, _] = &stage.desks;
+        let denied = Setup { called: "0900123", ..Setup::default() };
+        let (mut dialogue, stream) = Dialogue::fast(&stage.phone, desk)?;
+        let before = stage.firewall().counters()?;
+
+        // The called party reads of its end, and the caller nothing.
+        let (first, refused) = (dialogue.call, new_call());
+        let setup = denied.encode(&refused);
+        let [near, far] = dialogue.line.withheld(&setup)?;
+        ensure!(near.is_empty(), "the caller reads {near:02x?}");
+        stands_in(&far, setup.len(), refused.reference)?;
+
+        // Between others in one segment.
+        dialogue.call = new_call();
+        let refused = new_call();
+        let wanted = Setup::default().encode(&dialogue.call);
+        let facility = build::facility(&first, false, &Parts::default());
+        let setup = denied.encode(&refused);
+        let [near, far] = dialogue.line.withheld(&[&wanted[..], &setup, &facility].concat())?;
+        ensure!(near.is_empty(), "the caller reads {near:02x?}");
+        let (head, rest) = far.split_at_checked(wanted.len()).context("nothing arrives")?;
+        let (middle, tail) = rest.split_at_checked(setup.len()).context("no more arrives")?;
+        ensure!(head == wanted && tail == facility, "{far:02x?}");
+        stands_in(middle, setup.len(), refused.reference)?;
+        dialogue.line.back(&build::connect(&dialogue.call, &Parts::default()))?;
+
+        // So with what cannot be read; and nothing of it is a lost packet.
+        let damaged = build::tpkt(&[&[0x08, 0x02, 0x7f, 0x01, 5, 0x7e, 0, 40, 5][..], &[0xff; 39]].concat());
+        let [_, far] = dialogue.line.withheld(&damaged)?;
+        stands_in(&far, damaged.len(), 0x7f01)?;
+        ensure!(stage.firewall().calls()?.len() == 2, "{:?}", stage.firewall().calls()?);
+        let dropped = stage.firewall().counters()?.dropped_since(&before);
+        ensure!(dropped.is_empty(), "{dropped:?}");
+
+        stream.whole()?;
+        dialogue.release()?;
+        // What is refused of a call ends that call alone.
+        govern(stage.turn, "tunnelling = \"block\"")?;
+        dialogue.call = new_call();
+        dialogue.line.forth(&Setup::default().encode(&dialogue.call))?;
+        let message = dialogue.carried(Side::Caller, build::terminal_capability_set(false));
+        let [near, far] = dialogue.line.withheld(&message)?;
+        ensure!(near.is_empty(), "the caller reads {near:02x?}");
+        stands_in(&far, message.len(), dialogue.call.reference)?;
+        ensure!(stage.firewall().calls()?.len() == 1, "{:?}", stage.firewall().calls()?);
+
+        // The last call of a connection is refused aloud, and takes it along.
+        dialogue.call = first;
+        let message = dialogue.carried(Side::Caller, build::terminal_capability_set(false));
+        let [near, _] = dialogue.line.withheld(&message)?;
+        ensure!(released(&near).is_some_and(|(reference, ..)| reference == first.reference), "{near:02x?}");
+        ensure!(dialogue.line.near.is_closed() && dialogue.line.far.is_closed(), "the connection goes on");
+        Ok(())
+    })
+}
+
+/// A part of it has gone on already: nothing can stand in for it.
+#[test]
+fn a_refused_call_in_pieces_takes_its_connection_along() -> Result<()> {
+    let keys = "called_deny = \"0900*\"";
+    under("a_refused_call_in_pieces_takes_its_connection_along", keys, |stage| {
+        let [desk, _] = &stage.desks;
+        let (mut dialogue, stream) = Dialogue::fast(&stage.phone, desk)?;
+        let (refused, denied) = (new_call(), Setup { called: "0900123", ..Setup::default() });
+        let setup = denied.encode(&refused);
+        let (head, tail) = setup.split_at(20);
+        dialogue.line.forth(head)?;
+        let [near, far] = dialogue.line.withheld(tail)?;
+        ensure!(far.is_empty(), "{far:02x?} arrives");
+        ensure!(released(&near) == Some((refused.reference, true, Some(cause::REJECTED))), "{near:02x?}");
+        ensure!(dialogue.line.near.is_closed() && dialogue.line.far.is_closed(), "the connection goes on");
+        // The call that had been answered does not need it.
+        stream.whole()?;
+        ensure!(stage.firewall().calls()?.len() == 1, "{:?}", stage.firewall().calls()?);
+        let mut line = stage.phone.connect(desk)?;
+        line.forth(&build::release_complete(&dialogue.call, false, &Parts::default()))
+    })
+}
+
 #[test]
 fn calls_at_a_time() -> Result<()> {
     for (keys, everybody) in [("calls_max = 2", true), ("calls_per_source = 2", false)] {

@@ -449,13 +449,25 @@ fn sources_are_those_of_their_zone() -> Result<()> {
     bench.done()
 }
 
-/// By generic XDP: a virtual pair's far end is not woken for what native XDP sends back.
 #[test]
-fn who_is_rejected_is_told_at_once() -> Result<()> {
-    if !root_or_skip("who_is_rejected_is_told_at_once") {
+fn who_is_rejected_is_told_by_the_driver_at_once() -> Result<()> {
+    if !root_or_skip("who_is_rejected_is_told_by_the_driver_at_once") {
         return Ok(());
     }
-    let (lab, firewall) = stand("generic", "")?;
+    who_is_rejected_is_told("native")
+}
+
+#[test]
+fn who_is_rejected_is_told_by_the_stack_at_once() -> Result<()> {
+    if !root_or_skip("who_is_rejected_is_told_by_the_stack_at_once") {
+        return Ok(());
+    }
+    who_is_rejected_is_told("generic")
+}
+
+fn who_is_rejected_is_told(xdp: &'static str) -> Result<()> {
+    let (lab, firewall) = stand(xdp, "")?;
+    lab.hears_xdp()?;
     for family in [Family::V4, Family::V6] {
         let (own, port) =
             (SocketAddr::new(family.attacker(), 0), SocketAddr::new(family.call_manager(0), REJECTED));
@@ -483,6 +495,67 @@ fn who_is_rejected_is_told_at_once() -> Result<()> {
         assert_eq!(dropped, [("reject".to_owned(), 2)].into(), "{family:?}");
     }
     Ok(())
+}
+
+/// Headers between IPv6 and UDP, and the first one's number.
+fn chains() -> [(&'static str, u8, Vec<u8>); 4] {
+    let pad: &[u8] = &[1, 4, 0, 0, 0, 0];
+    let atomic = fragment_header(protocol::UDP, 0, Piece { id: 7, ..Piece::default() });
+    let options = extension(protocol::UDP, pad);
+    let hops = [extension(protocol::DESTINATION_OPTIONS, pad), options.clone()].concat();
+    [
+        ("nothing", protocol::UDP, Vec::new()),
+        ("an atomic fragment", protocol::FRAGMENT, atomic),
+        ("destination options", protocol::DESTINATION_OPTIONS, options),
+        ("hop-by-hop and destination options", protocol::HOP_BY_HOP, hops),
+    ]
+}
+
+#[test]
+fn errors_about_packets_with_extension_headers_are_heard() -> Result<()> {
+    if !root_or_skip("errors_about_packets_with_extension_headers_are_heard") {
+        return Ok(());
+    }
+    let (lab, firewall) = stand("native", "")?;
+    let (outside, manager) = (Family::V6.attacker(), Family::V6.call_manager(0));
+    let back = (manager, outside);
+    // The stack's own: nobody listens at the open port.
+    let errors = [("errors", "icmpv6 type destination-unreachable")];
+    let heard = Meter::attach(lab.outside(), "eth0", Direction::In, &errors)?;
+    let (mut wire, before) = (Wire::open(&lab)?, firewall.counters()?);
+    for (n, (what, first, headers)) in chains().into_iter().enumerate() {
+        let datagram = udp((outside, manager), 21_000 + n as u16, OPEN.1, b"odd");
+        wire.ip(&ipv6((outside, manager), first, &[headers, datagram].concat()))?;
+        let until = Instant::now() + SOON;
+        while heard.packets("errors")? <= n as u64 {
+            ensure!(
+                Instant::now() < until,
+                "behind {what}: {:?}",
+                firewall.counters()?.dropped_since(&before)
+            );
+        }
+    }
+    let dropped = firewall.counters()?.dropped_since(&before);
+    ensure!(dropped.is_empty(), "{dropped:?}");
+
+    // A router's outside, about what the inside has sent; and about what it has not.
+    let _open = lab.inside().udp(SocketAddr::new(manager, OPEN.1))?;
+    let mut bench = Bench::new(&lab, &firewall)?;
+    for (what, first, headers) in chains() {
+        let port = bench.port();
+        let datagram = ip((outside, manager), protocol::UDP, &udp((outside, manager), port, OPEN.1, b"odd"));
+        bench.sends("a datagram to the open port", &datagram, Arrives("rule"))?;
+        for (to, fate) in [(port, Passes("related")), (port ^ 0x4000, Dropped("icmp-unrelated"))] {
+            let answer = udp(back, OPEN.1, to, b"odd");
+            let quoted = ipv6(back, first, &[headers.clone(), answer].concat());
+            bench.sends(
+                &format!("an error, behind {what}"),
+                &time_exceeded((outside, manager), &quoted),
+                fate,
+            )?;
+        }
+    }
+    bench.done()
 }
 
 #[test]

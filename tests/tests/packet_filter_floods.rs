@@ -143,15 +143,28 @@ fn floods_at_closed_ports_harm_nobody() -> Result<()> {
 }
 
 /// Forged openings at a port that everybody may reach: what strangers may begin is bounded, and whoever proves its
-/// address is let by all the same. Generic XDP: a virtual pair's far end is not woken for what native XDP sends back.
+/// address is let by all the same.
 #[test]
-fn strangers_are_challenged() -> Result<()> {
-    if !root_or_skip("strangers_are_challenged") {
+fn strangers_are_challenged_by_the_stack() -> Result<()> {
+    if !root_or_skip("strangers_are_challenged_by_the_stack") {
         return Ok(());
     }
+    strangers_are_challenged("generic")
+}
+
+#[test]
+fn strangers_are_challenged_by_the_driver() -> Result<()> {
+    if !root_or_skip("strangers_are_challenged_by_the_driver") {
+        return Ok(());
+    }
+    strangers_are_challenged("native")
+}
+
+fn strangers_are_challenged(xdp: &'static str) -> Result<()> {
     let lab = Lab::gateway()?;
+    lab.hears_xdp()?;
     let settings = "new_flows = \"1/s\"\nreplies = \"100000/s\"";
-    let firewall = Firewall::start(&lab, &Filter { xdp: "generic", settings, ..Filter::default() }.text())?;
+    let firewall = Firewall::start(&lab, &Filter { xdp, settings, ..Filter::default() }.text())?;
     let manager = SocketAddr::new(Family::V4.call_manager(0), OPEN.0);
     echo(lab.inside().listen(manager)?);
     let stranger = Family::V4.attacker();

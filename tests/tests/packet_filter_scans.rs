@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -16,13 +17,19 @@ use callgate_lab::meter::{Direction, Meter};
 use callgate_lab::root_or_skip;
 use callgate_lab::tools::{Scan, nmap};
 
-static STAND: Shared = Shared::under(Lab::gateway, |_| {
+/// nmap is to hear the rejections.
+static STAND: Shared = Shared::under(hearing, |_| {
     // An inside address from outside is a decoy's.
     let tables =
         "[zone.outside]\nnetworks = [\"!10.1.1.0/24\", \"!2001:db8:1::/64\"]\nanti_spoof = \"strict\"";
-    // A virtual pair's far end is not woken for what native XDP sends back, and nmap is to hear the rejections.
-    Filter { xdp: "generic", tables, ..Filter::default() }.text()
+    Filter { xdp: "native", tables, ..Filter::default() }.text()
 });
+
+fn hearing() -> Result<Arc<Lab>> {
+    let lab = Lab::gateway()?;
+    lab.hears_xdp()?;
+    Ok(lab)
+}
 
 /// UDP ports: what a voice network has, a sample of the media range, and the open one.
 const UDP: &str = "53,69,123,161,500,1719,2427,4000,5060,8500,16384-16484,20000,32767";

@@ -2,13 +2,14 @@
 //! received, octet for octet. Nothing here answers by itself.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use callgate_protocols::build::{self, Parts};
 use callgate_protocols::q931;
+use socket2::SockRef;
 
 use super::line::Line;
 use super::wire::{self, Data};
@@ -19,6 +20,8 @@ use crate::rtp::{self, Media, Port};
 
 /// The port of RAS.
 pub const RAS_PORT: u16 = 1719;
+/// Where gatekeepers are looked for (H.225.0 §7.2).
+pub const DISCOVERY: (Ipv4Addr, u16) = (Ipv4Addr::new(224, 0, 1, 41), 1718);
 /// Silence after which nothing more is expected.
 pub const QUIET: Duration = Duration::from_millis(80);
 /// How long a connection may take that the firewall does not let through.
@@ -496,6 +499,27 @@ impl Ras {
     ) -> Result<()> {
         let sequence = self.number();
         self.ask(&request(sequence))?;
+        self.tell(&answer(sequence))
+    }
+
+    /// A request to the group in which gatekeepers are looked for, and the answer of one, from its own address.
+    ///
+    /// # Errors
+    /// When one does not arrive as it was sent.
+    pub fn discover(
+        &mut self,
+        gatekeeper: &Host,
+        request: impl FnOnce(u16) -> Vec<u8>,
+        answer: impl FnOnce(u16) -> Vec<u8>,
+    ) -> Result<()> {
+        let (IpAddr::V4(endpoint), IpAddr::V4(member)) = (self.address()?.ip(), gatekeeper.ip) else {
+            bail!("the group is one of IPv4");
+        };
+        let group = gatekeeper.ns.udp(DISCOVERY.into())?;
+        group.join_multicast_v4(&DISCOVERY.0, &member)?;
+        SockRef::from(&self.endpoint).set_multicast_if_v4(&endpoint)?;
+        let sequence = self.number();
+        deliver(&self.endpoint, &group, &request(sequence)).context("from the endpoint to the group")?;
         self.tell(&answer(sequence))
     }
 

@@ -90,13 +90,15 @@ pub enum Verdict {
     Reset(Reason),
     /// Drop it and say no in the protocol's own words; a TCP connection ends with them.
     Refuse(Box<Denial>),
+    /// TCP: let it go on with other octets in some places.
+    Replace(Box<Replacement>),
 }
 
 impl Verdict {
     /// Why it does not go on; `None` if it does.
     pub fn reason(&self) -> Option<Reason> {
         match self {
-            Self::Pass => None,
+            Self::Pass | Self::Replace(_) => None,
             Self::Drop(reason) | Self::Reset(reason) => Some(*reason),
             Self::Refuse(denial) => Some(denial.reason),
         }
@@ -116,6 +118,16 @@ pub struct Denial {
     /// TCP: the sequence number of the reply's first byte, where it is not the one that the packet acknowledges:
     /// its receiver has sent more meanwhile.
     pub sequence: Option<u32>,
+}
+
+/// Octets that a receiver reads instead of those that were sent, for the sake of what else its connection carries.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Replacement {
+    /// Where they begin, in the frame of a message or in a segment's payload, and what they are: as many as they
+    /// take the place of.
+    pub patches: Vec<(usize, Vec<u8>)>,
+    /// What is said of a message that cannot be replaced, because a part of it has gone on already.
+    pub otherwise: Box<Verdict>,
 }
 
 impl From<Denial> for Verdict {

@@ -89,7 +89,8 @@ impl Engine {
 
     /// Reads a TCP segment (SYN, FIN and RST too, with an empty payload).
     ///
-    /// A refused message resets its connection: what came after it could never be read.
+    /// A refused message resets its connection, for what came after it could never be read; unless another stands
+    /// in for it.
     pub fn segment(&mut self, context: &Context, segment: Segment, payload: &[u8]) -> Verdict {
         let framing = match context.protocol {
             Inspect::Sip => Framing::Sip,
@@ -252,7 +253,9 @@ fn count(messages: &mut BTreeMap<Inspect, Messages>, protocol: Inspect, verdict:
     let messages = messages.entry(protocol).or_default();
     match verdict {
         Verdict::Pass => messages.passed += 1,
-        Verdict::Drop(_) | Verdict::Reset(_) | Verdict::Refuse(_) => messages.refused += 1,
+        Verdict::Drop(_) | Verdict::Reset(_) | Verdict::Refuse(_) | Verdict::Replace(_) => {
+            messages.refused += 1
+        }
     }
 }
 
@@ -260,7 +263,7 @@ fn count(messages: &mut BTreeMap<Inspect, Messages>, protocol: Inspect, verdict:
 mod tests {
     use std::net::SocketAddr;
 
-    use callgate_protocols::build;
+    use callgate_protocols::{build, q931};
     use callgate_shared::Reason;
 
     use super::*;
@@ -354,6 +357,50 @@ mod tests {
         assert_eq!(engine.calls().count(), 0);
         let counted: Vec<_> = engine.messages().collect();
         assert_eq!(counted, [(Inspect::H225, Messages { passed: 1, refused: 1 })]);
+    }
+
+    #[test]
+    fn a_refused_call_leaves_the_others_of_its_connection_alone() {
+        let mut policy = Policy::default();
+        policy.h323.calls_max = Some(1);
+        let mut engine = Engine::new(policy, Bounds::default());
+        let there = context("192.0.2.1:40000", "198.51.100.7:1720", Inspect::H225, Transport::Tcp);
+        let back = Context { source: there.destination, destination: there.source, ..there };
+        let segment = |sequence, acknowledgement, flags| Segment { sequence, acknowledgement, flags };
+        engine.segment(&there, segment(0, 0, flag::SYN), b"");
+        engine.segment(&back, segment(0, 1, flag::SYN | flag::ACK), b"");
+        let call = |reference| build::Call { reference, id: [reference as u8; 16] };
+        let parts = build::Parts::default();
+        let [first, second] = [1, 2].map(|reference| build::setup(&call(reference), &parts));
+        let both = [&first[..], &second].concat();
+        let Verdict::Replace(replacement) = engine.segment(&there, segment(1, 1, flag::ACK), &both) else {
+            panic!("not replaced");
+        };
+        let [(at, octets)] = &replacement.patches[..] else { panic!("{replacement:?}") };
+        assert_eq!((*at, octets.len()), (first.len(), second.len()));
+        let message = q931::Message::parse(&octets[4..]).expect("a message");
+        assert_eq!((message.kind, message.call_reference), (q931::MessageType::ReleaseComplete, 2));
+        assert!(!message.to_origin);
+        assert_eq!(engine.calls().count(), 1);
+        // One that cannot be read is replaced too; its call is not the other one.
+        let damaged = build::tpkt(&[&[0x08, 0x02, 0, 3, 5, 0x7e, 0, 40, 5][..], &[0xff; 39]].concat());
+        let next = 1 + both.len() as u32;
+        let verdict = engine.segment(&there, segment(next, 1, flag::ACK), &damaged);
+        assert!(matches!(verdict, Verdict::Replace(_)), "{verdict:?}");
+        assert_eq!(engine.calls().count(), 1);
+        let connect = build::connect(&call(1), &parts);
+        assert_eq!(engine.segment(&back, segment(1, 1, flag::ACK), &connect), Verdict::Pass);
+        assert_eq!(
+            engine.calls().map(|call| call.state).collect::<Vec<_>>(),
+            [crate::call::State::Connected]
+        );
+        // The last one of the connection takes it along.
+        let next = next + damaged.len() as u32;
+        let damaged = build::tpkt(&[&[0x08, 0x02, 0, 1, 5, 0x7e, 0, 40, 5][..], &[0xff; 39]].concat());
+        let verdict = engine.segment(&there, segment(next, 1, flag::ACK), &damaged);
+        assert_eq!(verdict, Verdict::Reset(Reason::AlgMalformed));
+        let counted: Vec<_> = engine.messages().collect();
+        assert_eq!(counted, [(Inspect::H225, Messages { passed: 2, refused: 3 })]);
     }
 
     #[test]

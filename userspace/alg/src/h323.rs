@@ -93,7 +93,9 @@ impl Tracker {
         if payload.is_empty() {
             return Verdict::Pass;
         }
-        let Some(signal) = Signal::parse(payload) else { return policy::undecodable(core, context) };
+        let Some(signal) = Signal::parse(payload) else {
+            return self.undecodable_signal(core, context, payload);
+        };
         // The flag is set by the callee (Q.931 4.3), who sends no Setup.
         let (sender, ends) = match signal.q931.to_origin && signal.q931.kind != MessageType::Setup {
             false => (Party::Caller, [context.source, context.destination]),
@@ -115,7 +117,7 @@ impl Tracker {
             checked = checked.and_then(|()| self.check_unknown(core, context, &signal, ends));
         }
         if let Err(why) = checked {
-            return self.refuse_signal(core, context, &signal, (found, sender), why);
+            return self.refuse_signal(core, context, &signal, payload, (found, sender), why);
         }
         let Some(mut leg) = found.or_else(|| self.begin(core, context, &signal, ends)) else {
             return Verdict::Pass;

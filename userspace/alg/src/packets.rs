@@ -38,7 +38,11 @@ impl Engine {
         match self.fragments.add(now, datagram, piece) {
             Ok(None) => Verdict::Pass,
             Ok(Some(whole)) => {
-                self.transport(now, packet, link_of(frame), protocol, whole.slot, &whole.bytes)
+                match self.transport(now, packet, link_of(frame), protocol, whole.slot, &whole.bytes) {
+                    // The most of it has gone on; it will be sent again, and not in pieces where its sender can.
+                    Verdict::Replace(_) => Verdict::Drop(Reason::AlgRefused),
+                    other => other,
+                }
             }
             Err(FragmentError::Memory) => Verdict::Drop(Reason::AlgMemory),
             Err(FragmentError::Contradiction) => Verdict::Drop(Reason::AlgOverlap),

@@ -8,7 +8,9 @@
 //! - A segment beyond a gap goes on, the far end cannot read past the gap either, and is remembered.
 //! - Memory is bounded per direction and in total; what finds no room is dropped, and the sender tries again
 //!   when there is some.
-//! - After a refused message nothing of that direction goes on; after one that was refused in the protocol's own
+//! - A refused message that others on its connection must not suffer from may be replaced by one of the same length,
+//!   where no octet of it has gone on before: then, and whenever it is sent again.
+//! - After any other refused message nothing of that direction goes on; after one that was refused in the protocol's own
 //!   words, nothing of the other one either, as both ends have been told that the connection is over.
 //!
 //! A connection whose handshake was not seen is picked up at the first segment that begins like a message.
@@ -29,7 +31,7 @@ use callgate_protocols::sip;
 use callgate_protocols::tpkt;
 use callgate_shared::Reason;
 
-use crate::action::{Denial, Time, Verdict};
+use crate::action::{Denial, Replacement, Time, Verdict};
 
 /// Pieces of one direction between which bytes are missing.
 const MAX_PIECES: usize = 32;
@@ -143,7 +145,7 @@ pub struct StreamBounds {
     pub connections: usize,
     /// Bytes kept of one direction: those not acknowledged, and those of an incomplete message.
     pub direction: usize,
-    /// Bytes kept of all connections.
+    /// Bytes kept of all connections. What stands in for refused messages comes on top: never more than those.
     pub total: usize,
 }
 
@@ -215,6 +217,8 @@ struct Direction {
     acknowledged: bool,
     /// A SYN of this sequence number would begin the connection anew, if the other end agrees.
     reopening: Option<u32>,
+    /// What the far end reads instead of refused messages, in order: no more than `bytes` has.
+    patches: Vec<(usize, Vec<u8>)>,
     /// What was said of a message that was refused, and what its segment acknowledged.
     refused: Option<(Verdict, u32)>,
     closed: bool,
@@ -342,12 +346,15 @@ impl Streams {
         };
         self.kept = self.kept + direction.bytes.len() - before;
         let end = segment.sequence.wrapping_add(payload.len() as u32);
-        let closes = segment.has(flag::FIN) && !direction.closed && direction.expects(end);
-        if closes && verdict == Verdict::Pass {
+        let closes = segment.has(flag::FIN)
+            && !direction.closed
+            && direction.expects(end)
+            && verdict.reason().is_none();
+        if closes {
             direction.closed = true;
             connection.over = connection.directions.iter().all(|direction| direction.closed);
         }
-        let closing = (closes && verdict == Verdict::Pass).then_some(Closing::Fin);
+        let closing = closes.then_some(Closing::Fin);
         Outcome { verdict, closing }
     }
 
@@ -484,7 +491,41 @@ impl Direction {
             *piece = piece.start.saturating_sub(count)..piece.end.saturating_sub(count);
             piece.start < piece.end
         });
+        self.patches.retain_mut(|(at, octets)| {
+            octets.drain(..octets.len().min(count.saturating_sub(*at)));
+            *at = at.saturating_sub(count);
+            !octets.is_empty()
+        });
         count
+    }
+
+    /// The verdict on a segment of which nothing is refused: it goes on, with what stands in for what was.
+    fn patched(&self, part: Range<usize>, skipped: usize) -> Verdict {
+        let mut patches = Vec::new();
+        for (at, octets) in &self.patches {
+            let (from, to) = (part.start.max(*at), part.end.min(at + octets.len()));
+            if from < to {
+                patches.push((skipped + from - part.start, octets[from - at..to - at].to_vec()));
+            }
+        }
+        if patches.is_empty() {
+            return Verdict::Pass;
+        }
+        Verdict::Replace(Box::new(Replacement { patches, otherwise: Box::new(Verdict::Pass) }))
+    }
+
+    /// Has another message of the same length stand in for the one at `frame`, if all of it lies in the part of the
+    /// stream that goes on for the first time now. Otherwise gives what is to be said of it.
+    fn replace(&mut self, frame: Range<usize>, new: &Range<usize>, replacement: Replacement) -> Verdict {
+        let whole = new.start <= frame.start && frame.end <= new.end;
+        match <[_; 1]>::try_from(replacement.patches) {
+            // Of a stream that was picked up on its way the next message may show that this was none.
+            Ok([(0, octets)]) if whole && self.start == Start::Handshake && octets.len() == frame.len() => {
+                self.patches.push((frame.start, octets));
+                Verdict::Pass
+            }
+            _ => *replacement.otherwise,
+        }
     }
 
     /// Takes a segment's payload and reads the messages it completes.
@@ -521,6 +562,7 @@ impl Direction {
         }
         // Sequence numbers are compared modulo 2^32 (RFC 9293 section 3.4).
         let ahead = sequence.wrapping_sub(self.base) as i32;
+        let sent = payload.len();
         let (offset, payload) = if ahead >= 0 {
             (ahead as usize, payload)
         } else {
@@ -538,16 +580,24 @@ impl Direction {
             return Verdict::Drop(Reason::AlgRefused);
         }
         let end = offset + payload.len();
+        // Up to where octets of the segment may have gone on before.
+        let seen = self.pieces.iter().filter(|piece| piece.start < end).map(|piece| piece.end).max();
+        let fresh = seen.map_or(offset, |seen| seen.max(offset));
         if let Err(reason) = self.insert(offset, payload, limits) {
             return Verdict::Drop(reason);
         }
         loop {
             let whole = self.whole();
             match framing.first(&self.bytes[self.read..whole]) {
-                Frame::Incomplete => return Verdict::Pass,
+                Frame::Incomplete => return self.patched(offset..end, sent - payload.len()),
                 Frame::Skip(length) => self.read += length,
                 Frame::Message(length, message) => {
-                    let verdict = match read(&self.bytes[self.read..][message]) {
+                    let frame = self.read..self.read + length;
+                    let said = match read(&self.bytes[self.read..][message]) {
+                        Verdict::Replace(replacement) => self.replace(frame, &(fresh..end), *replacement),
+                        other => other,
+                    };
+                    let verdict = match said {
                         Verdict::Pass => {
                             self.read += length;
                             continue;

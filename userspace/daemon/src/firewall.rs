@@ -66,6 +66,8 @@ pub enum Outcome {
     Keep,
     /// It does not, and its ends are told.
     Answer(frame::Answers),
+    /// This goes on in its place, as a tap takes it.
+    Instead(Vec<u8>),
 }
 
 impl Firewall {
@@ -192,7 +194,14 @@ impl Firewall {
         self.carry_out();
         let observe = self.rules.settings().mode == Mode::Observe;
         let Some(reason) = verdict.reason() else {
-            return if observe { Outcome::Keep } else { Outcome::Return };
+            return match verdict {
+                _ if observe => Outcome::Keep,
+                Verdict::Replace(replacement) => {
+                    let frame = frame::patched(vnet, bytes, &packet, &replacement.patches);
+                    frame.map_or(Outcome::Keep, Outcome::Instead)
+                }
+                _ => Outcome::Return,
+            };
         };
         let count = self.refused.entry((interface.slot, reason)).or_default();
         count.packets += 1;
@@ -217,7 +226,7 @@ impl Firewall {
         };
         // A header that says "checksum not needed" or "known good" speaks of packets of this machine or of a
         // NIC that has checked; any other must be right, or the far end would not read what the ALG reads.
-        let unchecked = vnet.first() == Some(&0);
+        let unchecked = vnet.first() == Some(&frame::UNCHECKED);
         if unchecked && !frame::checksum_is_right(bytes, packet) {
             return Verdict::Drop(Reason::AlgChecksum);
         }

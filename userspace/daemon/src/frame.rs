@@ -31,6 +31,36 @@ pub fn checksum_is_right(frame: &[u8], packet: &Packet) -> bool {
     fold(sum(transport) + pseudo_header(packet, transport.len())) == 0xffff
 }
 
+/// `flags` of a `virtio_net_hdr`: the checksum is the packet's own.
+pub const UNCHECKED: u8 = 0;
+/// The same: the checksum is not complete, and whoever sends the packet on completes it.
+const NEEDS_CHECKSUM: u8 = 1;
+
+/// A whole TCP segment, behind its `virtio_net_hdr`, with other octets in some places of its payload; `None` where it
+/// has no such places.
+pub fn patched(vnet: &[u8], frame: &[u8], packet: &Packet, patches: &[(usize, Vec<u8>)]) -> Option<Vec<u8>> {
+    if packet.protocol != TCP || packet.fragment != Fragment::Whole {
+        return None;
+    }
+    let (start, payload) = (usize::from(packet.transport_at), usize::from(packet.payload_at));
+    let end = payload + usize::from(packet.payload_length);
+    let mut out = frame.to_vec();
+    for (at, octets) in patches {
+        out.get_mut(payload..end)?.get_mut(*at..at + octets.len())?.copy_from_slice(octets);
+    }
+    // What is complete later covers the payload then.
+    if vnet.first()? & NEEDS_CHECKSUM == 0 {
+        let segment = out.get_mut(start..end)?;
+        segment.get_mut(TCP_CHECKSUM)?.fill(0);
+        let checksum = !fold(sum(segment) + pseudo_header(packet, segment.len()));
+        segment.get_mut(TCP_CHECKSUM)?.copy_from_slice(&checksum.to_be_bytes());
+    }
+    Some([vnet, &out].concat())
+}
+
+/// Where a TCP header has its checksum.
+const TCP_CHECKSUM: std::ops::Range<usize> = 16..18;
+
 /// The resets that end a TCP segment's connection at both ends (RFC 9293 section 3.5.2); `None` for a frame
 /// that is not a whole TCP segment.
 pub fn resets(frame: &[u8], packet: &Packet) -> Option<Answers> {
@@ -313,6 +343,23 @@ mod tests {
             assert!(tcp.fin() && !tcp.rst());
             assert_eq!(tcp.payload(), b"over");
             assert!(checksum_is_right(&there, &parse(&there.as_slice()).expect("valid")), "IPv6: {v6}");
+        }
+    }
+
+    #[test]
+    fn a_payload_is_patched_and_the_checksum_is_right() {
+        for v6 in [false, true] {
+            let frame = segment(v6);
+            let packet = parse(&frame.as_slice()).expect("valid");
+            let patches = [(1, b"EN".to_vec()), (4, b"T".to_vec())];
+            let out = patched(&[0, 7], &frame, &packet, &patches).expect("places");
+            let (vnet, out) = out.split_at(2);
+            assert_eq!((vnet, tcp_of(out).1.payload()), (&[0, 7][..], &b"sENuT"[..]));
+            assert!(checksum_is_right(out, &parse(&out).expect("valid")), "IPv6: {v6}");
+            // What is left to others stays as it is.
+            let partial = patched(&[NEEDS_CHECKSUM, 7], &frame, &packet, &patches).expect("places");
+            assert_eq!(tcp_of(&partial[2..]).1.checksum(), tcp_of(&frame).1.checksum());
+            assert_eq!(patched(&[0], &frame, &packet, &[(4, b"TT".to_vec())]), None);
         }
     }
 

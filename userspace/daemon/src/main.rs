@@ -178,6 +178,7 @@ fn put_back(tap: &Tap, other: &Tap, frame: &[u8], outcome: Outcome) -> std::io::
     let bare = |frame: &[u8]| [&[0; VNET_HEADER], frame].concat();
     match outcome {
         Outcome::Return => tap.write(frame),
+        Outcome::Instead(frame) => tap.write(&frame),
         Outcome::Keep => Ok(()),
         Outcome::Answer(answers) => {
             for (tap, frame) in [(tap, answers.to_receiver), (other, answers.to_sender)] {

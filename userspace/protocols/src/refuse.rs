@@ -43,6 +43,43 @@ pub fn release_complete(call_reference: u16, to_origin: bool, call: Option<Guid>
     tpkt(&q931(call_reference, to_origin, 0x5a, &cause, &user_user))
 }
 
+/// A ReleaseComplete as [`release_complete`] writes it, as a TPKT of exactly `length` octets: it can stand in the place
+/// of another message. `None` where it does not fit. What is left over is filled with Display elements of spaces.
+pub fn release_complete_of(
+    length: usize,
+    call_reference: u16,
+    to_origin: bool,
+    call: Option<Guid>,
+    why: Why,
+) -> Option<Vec<u8>> {
+    /// Behind the TPKT's header, Q.931's own, and the cause.
+    const PLACE: usize = 4 + 5 + 4;
+    /// Octets of a Display element's contents, at most (Q.931 section 4.5.16), and its own header.
+    const DISPLAY: usize = 80;
+    const ELEMENT: usize = 2;
+    let longest = release_complete(call_reference, to_origin, call, why);
+    let mut message = if longest.len() <= length && longest.len() + 1 != length {
+        longest
+    } else {
+        release_complete(call_reference, to_origin, None, why)
+    };
+    let mut left = length.checked_sub(message.len())?;
+    let mut filling = Vec::with_capacity(left);
+    while left > 0 {
+        let mut contents = left.checked_sub(ELEMENT)?.min(DISPLAY);
+        if left - ELEMENT - contents == 1 {
+            // No element fills a single octet.
+            contents -= 1;
+        }
+        filling.extend([0x28, contents as u8]);
+        filling.resize(filling.len() + contents, b' ');
+        left -= ELEMENT + contents;
+    }
+    message.splice(PLACE..PLACE, filling);
+    message[2..4].copy_from_slice(&u16::try_from(length).ok()?.to_be_bytes());
+    Some(message)
+}
+
 /// Cause values of Q.850.
 const CALL_REJECTED: u8 = 21;
 const CONGESTION: u8 = 42;
@@ -230,6 +267,30 @@ mod tests {
         assert_eq!((message.call_reference, message.to_origin), (0x7fff, false));
         let h225 = h225::Message::parse(message.user_user.expect("H.225")).expect("a message");
         assert_eq!((h225.call, h225.release_reason), (None, Some("noPermission")));
+    }
+
+    #[test]
+    fn a_release_has_the_length_that_is_wanted() {
+        let call = Some(Guid([7; 16]));
+        let (longest, shortest) =
+            [call, None].map(|call| release_complete(7, false, call, Why::Forbidden).len()).into();
+        for length in 0..2_000 {
+            let frame = release_complete_of(length, 7, false, call, Why::Forbidden);
+            let Some(frame) = frame else {
+                assert!(length < shortest || length == shortest + 1, "{length}");
+                continue;
+            };
+            assert_eq!(frame.len(), length);
+            let payload = tpkt::split(&frame).expect("a frame").expect("a whole one").payload;
+            assert_eq!(payload.len() + 4, length);
+            let message = q931::Message::parse(payload).expect("a message");
+            assert_eq!((message.kind, message.call_reference), (q931::MessageType::ReleaseComplete, 7));
+            assert_eq!((message.cause, message.to_origin), (Some(21), false));
+            let h225 = h225::Message::parse(message.user_user.expect("H.225")).expect("a message");
+            assert_eq!((h225.body, h225.release_reason), (h225::Body::ReleaseComplete, Some("noPermission")));
+            assert_eq!(h225.call, call.filter(|_| length >= longest && length != longest + 1), "{length}");
+        }
+        assert_eq!(release_complete_of(70_000, 7, false, call, Why::Forbidden), None);
     }
 
     /// What answers this request, and the reasons it gives.

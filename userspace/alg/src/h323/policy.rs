@@ -5,14 +5,14 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use callgate_protocols::h225::{Aliases, Guid};
 use callgate_protocols::q931::MessageType;
-use callgate_protocols::{ras, refuse};
+use callgate_protocols::{ras, refuse, tpkt};
 use callgate_rules::inspect::h323::{MediaType, PartyFilter, Rate, StateCheck, Tunnelling};
 use callgate_rules::{Addresses, H323Policy, UnknownMessage};
 use callgate_shared::Reason;
 
 use super::leg::Leg;
-use super::{Signal, Tracker};
-use crate::action::{Context, Denial, EndReason, Time, Verdict};
+use super::{Connection, Signal, Tracker};
+use crate::action::{Context, Denial, EndReason, Replacement, Time, Verdict};
 use crate::call::{CallId, Party};
 use crate::core::Core;
 use crate::event::{self, Event, EventKind};
@@ -303,6 +303,7 @@ impl Tracker {
         core: &mut Core,
         context: &Context,
         signal: &Signal<'_>,
+        payload: &[u8],
         (leg, sender): (Option<Leg>, Party),
         why: Why,
     ) -> Verdict {
@@ -319,7 +320,62 @@ impl Tracker {
             core.end_call(leg.id, EndReason::Refused);
             self.over(core, &leg, true);
         }
-        Denial { reason: Reason::AlgRefused, reply, notify, sequence: None }.into()
+        let refusal = Denial { reason: Reason::AlgRefused, reply, notify, sequence: None };
+        let receiver = sender.other() == Party::Caller;
+        let instead = |length| refuse::release_complete_of(length, reference, receiver, guid, why.answer());
+        self.spare_others(context, None, refusal.into(), payload, instead)
+    }
+
+    /// A refused message ends its connection. Where calls other than its own share that, its receiver reads something
+    /// else in its place, and whoever has sent it learns nothing but that there is no answer: with an octet more in the
+    /// other direction, the two ends would not count alike any more.
+    fn spare_others(
+        &self,
+        context: &Context,
+        own: Option<CallId>,
+        refusal: Verdict,
+        payload: &[u8],
+        instead: impl FnOnce(usize) -> Option<Vec<u8>>,
+    ) -> Verdict {
+        let calls = self.connections.get(&Connection::new(context.source, context.destination));
+        if calls.is_none_or(|calls| calls.iter().all(|call| Some(*call) == own)) {
+            return refusal;
+        }
+        let Some(octets) = instead(tpkt::HEADER + payload.len()) else { return refusal };
+        let otherwise = match refusal {
+            Verdict::Drop(reason) => Verdict::Reset(reason),
+            other => other,
+        };
+        Verdict::Replace(Box::new(Replacement { patches: vec![(0, octets)], otherwise: Box::new(otherwise) }))
+    }
+
+    /// What becomes of a call signalling message that cannot be read. Where it goes alone, its call does.
+    pub(super) fn undecodable_signal(
+        &mut self,
+        core: &mut Core,
+        context: &Context,
+        payload: &[u8],
+    ) -> Verdict {
+        let refusal = undecodable(core, context);
+        // Q.931 section 4: its name, and two octets of call reference with its flag.
+        let Some([0x08, 0x02, high, low, _]) = payload.first_chunk() else { return refusal };
+        if refusal == Verdict::Pass {
+            return refusal;
+        }
+        let (to_origin, reference) = (high & 0x80 != 0, u16::from_be_bytes([high & 0x7f, *low]));
+        let ends = match to_origin {
+            false => (context.source, context.destination),
+            true => (context.destination, context.source),
+        };
+        let own = self.by_reference.get(&(ends.0, ends.1, reference)).copied();
+        // The flag is set by the callee, and in what is sent to the caller.
+        let instead =
+            |length| refuse::release_complete_of(length, reference, to_origin, None, refuse::Why::Forbidden);
+        let verdict = self.spare_others(context, own, refusal, payload, instead);
+        if let (Verdict::Replace(_), Some(own)) = (&verdict, own) {
+            self.end(core, own, EndReason::Refused);
+        }
+        verdict
     }
 
     /// A message of a call that nobody has set up: whether it is taken up all the same.

@@ -93,10 +93,14 @@ impl Lab {
         of_kind.map(|event| format!("{} {}", event.subject, event.text).trim().to_owned()).collect()
     }
 
-    /// A call signalling message that must be refused.
+    /// A call signalling message that must be refused, and what is said where nothing can stand in for it.
     fn refused(&mut self, from: &str, to: &str, frame: &[u8]) -> Denial {
         let context = self.context(from, to, Inspect::H225);
-        match self.tracker.call_signalling(&mut self.core, &context, &frame[4..]) {
+        let verdict = match self.tracker.call_signalling(&mut self.core, &context, &frame[4..]) {
+            Verdict::Replace(replacement) => *replacement.otherwise,
+            other => other,
+        };
+        match verdict {
             Verdict::Refuse(denial) => *denial,
             other => panic!("{other:?}"),
         }

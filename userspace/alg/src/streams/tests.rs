@@ -396,3 +396,85 @@ proptest! {
         }
     }
 }
+
+/// What stands in for a message that is refused, if its connection is to go on.
+fn instead(message: &[u8]) -> Verdict {
+    let patches = vec![(0, tpkt(message))];
+    Verdict::Replace(Box::new(Replacement {
+        patches,
+        otherwise: Box::new(Verdict::Reset(Reason::AlgRefused)),
+    }))
+}
+
+fn patches(verdict: Verdict) -> Vec<(usize, Vec<u8>)> {
+    match verdict {
+        Verdict::Replace(replacement) => replacement.patches,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_replaced_message_is_replaced_whenever_it_is_sent() {
+    let mut wire = Wire::open(100);
+    (wire.refuse, wire.verdict) = (Some(b"two".to_vec()), instead(b"owt"));
+    let stream = [tpkt(b"one"), tpkt(b"two"), tpkt(b"three"), tpkt(b"four")].concat();
+    assert_eq!(patches(wire.data(100, &stream[..23])), [(7, tpkt(b"owt"))]);
+    assert_eq!(wire.messages, [&b"one"[..], b"two", b"three"]);
+    // Again: as a whole, its beginning, its end, and with more behind it.
+    assert_eq!(patches(wire.data(100, &stream[..23])), [(7, tpkt(b"owt"))]);
+    assert_eq!(patches(wire.data(107, &stream[7..12])), [(0, tpkt(b"owt")[..5].to_vec())]);
+    assert_eq!(patches(wire.data(112, &stream[12..])), [(0, tpkt(b"owt")[5..].to_vec())]);
+    assert_eq!(wire.data(114, &stream[14..]), PASS);
+    assert_eq!(wire.messages.len(), 4, "each is read once");
+    // Other octets are none of it.
+    assert_eq!(wire.data(107, &tpkt(b"owt")), OVERLAP);
+    // The far end has a part of it, then all.
+    wire.server(1, 110, flag::ACK, b"");
+    assert_eq!(patches(wire.data(100, &stream)), [(10, tpkt(b"owt")[3..].to_vec())]);
+    wire.server(1, 114, flag::ACK, b"");
+    assert_eq!(wire.data(100, &stream), PASS);
+}
+
+#[test]
+fn a_message_that_has_gone_on_in_part_is_not_replaced() {
+    let stream = [tpkt(b"one"), tpkt(b"two")].concat();
+    let open = || {
+        let mut wire = Wire::open(100);
+        (wire.refuse, wire.verdict) = (Some(b"two".to_vec()), instead(b"owt"));
+        wire
+    };
+    let refused = Verdict::Reset(Reason::AlgRefused);
+    // Its first octets came before.
+    let mut wire = open();
+    assert_eq!(wire.data(100, &stream[..9]), PASS);
+    assert_eq!(wire.data(109, &stream[9..]), refused);
+    // It has gone on beyond a gap, as a whole or in part.
+    for known in [7..14, 10..12] {
+        let mut wire = open();
+        assert_eq!(wire.data(100 + known.start as u32, &stream[known]), PASS);
+        assert_eq!(wire.data(100, &stream), refused);
+    }
+    // What came before it is none of it.
+    let mut wire = open();
+    assert_eq!(wire.data(100, &stream[..7]), PASS);
+    assert_eq!(patches(wire.data(100, &stream)), [(7, tpkt(b"owt"))]);
+}
+
+#[test]
+fn a_message_is_replaced_by_one_of_its_length_in_a_stream_that_was_seen_to_begin() {
+    let refused = Verdict::Reset(Reason::AlgRefused);
+    let mut wire = Wire::open(100);
+    (wire.refuse, wire.verdict) = (Some(b"one".to_vec()), instead(b"longer"));
+    assert_eq!(wire.data(100, &tpkt(b"one")), refused);
+    let mut wire = Wire::new(StreamBounds::default());
+    (wire.refuse, wire.verdict) = (Some(b"one".to_vec()), instead(b"eno"));
+    assert_eq!(wire.data(100, &tpkt(b"one")), refused);
+}
+
+#[test]
+fn what_is_refused_behind_a_replaced_message_is_refused() {
+    let mut wire = Wire::open(100);
+    (wire.refuse, wire.verdict) = (Some(b"one".to_vec()), instead(b"eno"));
+    let stream = [&tpkt(b"one")[..], b"no TPKT"].concat();
+    assert_eq!(wire.data(100, &stream), Verdict::Reset(Reason::AlgMalformed));
+}

@@ -113,7 +113,7 @@ impl<H: Half> Firewall<H> {
             protocol => self.engine.packet(self.now, frame, &packet, protocol, verdict.slot),
         };
         match read {
-            Read::Pass => Judgement::Pass(verdict.reason),
+            Read::Pass | Read::Replace(_) => Judgement::Pass(verdict.reason),
             Read::Drop(reason) => Judgement::Drop(reason),
             Read::Reset(reason) => Judgement::Reset(reason),
             Read::Refuse(denial) => Judgement::Refuse(denial.reason),
