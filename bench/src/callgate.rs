@@ -62,6 +62,7 @@ impl Callgate {
             senders: vec![Sender { ip: (*FAR_END.ip()).into(), port: Some(FAR_END.port()) }],
             kind: Kind::Rtp,
             idle: PINHOLE_LIFE,
+            latch: None,
             call: CallId(1),
             slot: callgate_shared::policy::NO_SLOT,
         };

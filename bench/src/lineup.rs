@@ -3,7 +3,7 @@
 use regex::Regex;
 
 /// Name of a case and of the case it is compared with.
-pub(crate) const CASES: [(&str, Option<&str>); 39] = [
+pub(crate) const CASES: [(&str, Option<&str>); 45] = [
     ("pass-only", None),
     ("xdp-filter", None),
     ("drop-stranger", Some("xdp-filter")),
@@ -30,7 +30,13 @@ pub(crate) const CASES: [(&str, Option<&str>); 39] = [
     ("flood-nftables-1000", None),
     ("flood-rules-10000", Some("flood-nftables-10000")),
     ("flood-nftables-10000", None),
-    ("sip-invite-parse", None),
+    ("sip-invite-parse", Some("sip-invite-ezk")),
+    ("sip-invite-ezk", None),
+    ("sip-call-rate", Some("sip-call-helper")),
+    ("sip-call-helper", None),
+    ("sip-call-plain", None),
+    ("sip-latency", None),
+    ("sip-100k-calls", None),
     ("h225-setup-14", Some(KERNEL_H323)),
     ("h225-setup-4", Some(KERNEL_H323)),
     ("h245-olc", Some(KERNEL_H323)),
@@ -46,8 +52,9 @@ pub(crate) const CASES: [(&str, Option<&str>); 39] = [
 ];
 
 /// Those that read signalling, and need neither Callgate's kernel half nor a privilege.
-pub(crate) const SIGNALLING: [&str; 13] = [
+pub(crate) const SIGNALLING: [&str; 14] = [
     "sip-invite-parse",
+    "sip-invite-ezk",
     "h225-setup-14",
     "h225-setup-4",
     "h245-olc",
@@ -61,6 +68,15 @@ pub(crate) const SIGNALLING: [&str; 13] = [
     "mgcp-message",
     "tftp-message",
 ];
+
+/// Those that need Callgate's daemon, or a gateway without it, and endpoints on either side.
+pub(crate) const LIVE: [&str; 4] = ["sip-call-rate", "sip-call-helper", "sip-call-plain", "sip-latency"];
+
+/// Of these, those that look for a gateway's highest rate of calls.
+pub(crate) const CALL_RATE: [&str; 3] = ["sip-call-rate", "sip-call-helper", "sip-call-plain"];
+
+/// Those that are neither [`SIGNALLING`] nor [`LIVE`] and need no network.
+const ALONE: [&str; 1] = ["sip-100k-calls"];
 
 /// Not a case but a peer whose instructions were counted once: Linux's decoder, nf_conntrack_h323_asn1.c.
 pub(crate) const KERNEL_H323: &str = "kernel-h323";
@@ -129,9 +145,10 @@ impl Selection {
         names.iter().any(|name| self.has(name))
     }
 
-    /// Whether any case is that is not of [`SIGNALLING`].
+    /// Whether any case is that sends packets of its own to Callgate's kernel half.
     pub(crate) fn has_packets(&self) -> bool {
-        CASES.iter().any(|(name, _)| self.has(name) && !SIGNALLING.contains(name))
+        let elsewhere = [&SIGNALLING[..], &LIVE, &ALONE].concat();
+        CASES.iter().any(|(name, _)| self.has(name) && !elsewhere.contains(name))
     }
 
     /// Whether nothing is.

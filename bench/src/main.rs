@@ -10,6 +10,7 @@
 mod callgate;
 mod flood;
 mod lineup;
+mod live;
 mod machine;
 mod prog_run;
 mod programs;
@@ -95,6 +96,7 @@ A flood of UDP 8500 from 65,536 forged addresses over a link (veth, native XDP):
 
 Signalling, a decoder alone (instructions by valgrind; against the count of Linux's own H.323 decoder):
   sip-invite-parse  INVITE with SDP
+  sip-invite-ezk    the same, by another parser: ezk-sip-types and ezk-sdp-types
   h225-setup-14     Setup with 14 channels in fastStart
   h225-setup-4      the same with 4
   h245-olc          OpenLogicalChannel
@@ -104,6 +106,13 @@ Signalling, a decoder alone (instructions by valgrind; against the count of Linu
   sccp-decode       OpenReceiveChannelAck and StartMediaTransmission, versions 11 and 20
   mgcp-decode       CRCX with SDP, and its 200
   tftp-decode       RRQ with options
+
+Calls by SIPp through a gateway in namespaces, without media:
+  sip-call-rate    Callgate: highest rate held without a failed call, and 1,000 per second for a minute
+  sip-call-helper  nftables with the kernel's SIP helper: highest rate
+  sip-call-plain   forwarding alone: highest rate
+  sip-latency      what Callgate adds to a message: p50, p99, p99.9
+  sip-100k-calls   100,000 calls at once: bytes of user space per call
 
 Signalling, the whole engine, with pinholes:
   sccp-message      channels of two phones open and close, versions 11 and 20
@@ -117,6 +126,7 @@ struct Effort {
     flood_rounds: usize,
     flood: Duration,
     signalling: Duration,
+    live: live::Effort,
 }
 
 impl Effort {
@@ -126,6 +136,12 @@ impl Effort {
         flood_rounds: 7,
         flood: Duration::from_millis(400),
         signalling: Duration::from_millis(20),
+        live: live::Effort {
+            hold: Duration::from_secs(30),
+            probe: Duration::from_secs(5),
+            steady: Duration::from_secs(60),
+            calls: 5_000,
+        },
     };
     const QUICK: Self = Self {
         rounds: 3,
@@ -133,6 +149,12 @@ impl Effort {
         flood_rounds: 3,
         flood: Duration::from_millis(40),
         signalling: Duration::from_millis(2),
+        live: live::Effort {
+            hold: Duration::from_secs(3),
+            probe: Duration::from_secs(1),
+            steady: Duration::from_secs(3),
+            calls: 200,
+        },
     };
 }
 
@@ -153,10 +175,18 @@ fn run(options: &Options) -> Result<()> {
     }
     let selection = Selection::new(options.only.as_ref());
     ensure!(!selection.is_empty(), "no case has such a name; --help lists them");
-    let cpu = sys::pin_to_last_cpu().context("pinning to a CPU")?;
-    let mut machine = Machine::survey(cpu);
+    let mut machine = Machine::survey(0);
     let effort = if options.quick { Effort::QUICK } else { Effort::FULL };
     let mut cases = Vec::new();
+    // Those take as many CPUs as there are, and what they start would be pinned too.
+    if selection.has_any(&lineup::LIVE) {
+        ensure!(sys::is_root(), "must be run as root");
+        cases.extend(live::measure(&selection, &effort.live)?);
+    }
+    machine.pinned_to = sys::pin_to_last_cpu().context("pinning to a CPU")?;
+    if selection.has(signalling::crowd::NAME) {
+        cases.push(signalling::crowd::measure(options.quick)?);
+    }
     if selection.has_packets() {
         cases.extend(packets(&selection, &effort, &mut machine)?);
     }

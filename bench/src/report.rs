@@ -28,6 +28,10 @@ pub(crate) struct Case {
     pub(crate) ns: Option<f64>,
     /// Packets per second, for what was sent through a link.
     pub(crate) pps: Option<f64>,
+    /// Calls per second, for what was signalled through a gateway.
+    pub(crate) rate: Option<f64>,
+    /// Bytes of user space per call.
+    pub(crate) bytes: Option<f64>,
     /// Instructions the kernel retired per packet, or callgrind counted per message.
     pub(crate) instructions: Option<f64>,
     /// The case it is compared with.

@@ -103,7 +103,7 @@ pub(crate) fn callgate_rules(count: usize) -> String {
         |items: &[String]| items.iter().map(|item| format!("{item:?}")).collect::<Vec<_>>().join(", ");
     let mut text = format!(
         "version = 1\n\n[zones]\noutside = [\"{FLOODED}\"]\n\n[settings]\n\
-         default = {{ outside = \"drop\" }}\nnew_flows = \"1000000000/s\"\n\n[groups]\n"
+         default = {{ outside = \"drop\" }}\nnew_flows = \"10000000/s\"\n\n[groups]\n"
     );
     let clusters: BTreeSet<u16> = services.iter().map(|(cluster, _)| *cluster).collect();
     for cluster in clusters {

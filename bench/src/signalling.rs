@@ -3,9 +3,11 @@
 //! [`decoders`] has cases of a decoder alone, [`exchanges`] those of the whole engine: decoder, tracker, pinholes.
 //! The instructions are counted by valgrind, which runs this program again for one case (see [`instructions`]).
 
+pub(crate) mod crowd;
 mod decoders;
 mod exchanges;
 mod instructions;
+mod peer;
 
 use std::time::Duration;
 

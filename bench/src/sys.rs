@@ -358,6 +358,13 @@ fn clock_ns(clock: libc::clockid_t) -> io::Result<u64> {
     }
 }
 
+/// Bytes of the heap in use, large blocks included.
+pub(crate) fn heap_in_use() -> usize {
+    // SAFETY: takes no pointers, always succeeds.
+    let info = unsafe { libc::mallinfo2() };
+    info.uordblks + info.hblkhd
+}
+
 /// Whether this process runs as root.
 pub(crate) fn is_root() -> bool {
     // SAFETY: always succeeds, takes no pointers.

@@ -1,4 +1,5 @@
-//! `mutate PROTOCOL COUNT [SEED]`: so many bad messages through the decoders and the engine, one after the other.
+//! `mutate PROTOCOL COUNT [SEED] [decoders]`: so many bad messages through the decoders and the engine, one after the
+//! other; with `decoders`, through these alone.
 //!
 //! Conversations are had again and again, by many ends: in order up to some message, and bad from there on. What
 //! leads up to it is not counted. A connection that is refused is made again, some times. Time passes, at fifty
@@ -80,12 +81,19 @@ fn main() -> ExitCode {
     let subject = words.next().and_then(|name| SUBJECTS.iter().find(|subject| subject.name == name));
     let count = words.next().and_then(|word| word.parse().ok());
     let seed = words.next().map_or(Some(1), |word| word.parse().ok());
-    let (Some(subject), Some(count), Some(seed)) = (subject, count, seed) else {
+    let alone = match words.next() {
+        None => Some(false),
+        Some(word) => (word == "decoders").then_some(true),
+    };
+    let (Some(subject), Some(count), Some(seed), Some(alone)) = (subject, count, seed, alone) else {
         let known: Vec<_> = SUBJECTS.iter().map(|subject| subject.name).collect();
-        eprintln!("usage: mutate PROTOCOL COUNT [SEED], where PROTOCOL is one of {}", known.join(", "));
+        eprintln!(
+            "usage: mutate PROTOCOL COUNT [SEED [decoders]], where PROTOCOL is one of {}",
+            known.join(", ")
+        );
         return ExitCode::from(2);
     };
-    match Run::new(subject, seed).and_then(|run| run.go(count)) {
+    match Run::new(subject, seed, alone).and_then(|run| run.go(count)) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
@@ -98,6 +106,8 @@ fn main() -> ExitCode {
 struct Run {
     subject: &'static Subject,
     seed: u64,
+    /// The decoders alone.
+    alone: bool,
     conversations: Vec<Vec<Message>>,
     random: Random,
     engine: Engine,
@@ -113,7 +123,7 @@ struct Run {
 }
 
 impl Run {
-    fn new(subject: &'static Subject, seed: u64) -> io::Result<Self> {
+    fn new(subject: &'static Subject, seed: u64, alone: bool) -> io::Result<Self> {
         let mut protocols = vec![subject.protocol];
         if subject.protocol == Inspect::H245 {
             // It is known by what H.225 says.
@@ -129,6 +139,7 @@ impl Run {
         Ok(Self {
             subject,
             seed,
+            alone,
             conversations,
             random: Random::new(seed),
             engine: engine(BOUNDS),
@@ -212,6 +223,9 @@ impl Run {
 
     /// Has the engine read a message; whether it passed.
     fn message(&mut self, ends: &mut Ends, message: &Message, payload: Vec<u8>, spoilt: bool) -> bool {
+        if self.alone && !spoilt {
+            return true;
+        }
         self.now = self.now + STEP;
         self.given += 1;
         let context = Context {
@@ -228,6 +242,10 @@ impl Run {
         if spoilt {
             self.bad += 1;
             self.readable += u64::from((self.subject.decode)(self.subject.part(&self.last).1));
+        }
+        if self.alone {
+            self.slowest = self.slowest.max(start.elapsed());
+            return true;
         }
         let verdict = match message.transport {
             Transport::Udp => self.engine.datagram(&context, &self.last),

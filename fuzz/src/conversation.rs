@@ -1,5 +1,7 @@
 //! Signalling as it ought to be: what is made bad, and what leads up to it.
 
+mod sip;
+
 use std::net::SocketAddr;
 use std::path::Path;
 use std::{fs, io};
@@ -19,7 +21,7 @@ const SERVER: [u8; 4] = [203, 0, 113, 5];
 /// Conversations of a protocol; those of H.245 begin with H.225.
 pub fn built(protocol: Inspect) -> Vec<Vec<Message>> {
     match protocol {
-        Inspect::Sip => vec![sip(Transport::Udp), sip(Transport::Tcp)],
+        Inspect::Sip => [Transport::Udp, Transport::Tcp].into_iter().flat_map(sip::conversations).collect(),
         Inspect::H225 => vec![h225(true), h225(false)],
         Inspect::H245 => vec![h245()],
         Inspect::Ras => vec![gatekeeper()],
@@ -102,6 +104,7 @@ fn user_user(h225: &[u8]) -> Vec<u8> {
 }
 
 /// Two ends, and a protocol between them.
+#[derive(Clone, Copy)]
 struct Between {
     protocol: Inspect,
     transport: Transport,
@@ -144,35 +147,6 @@ fn description(ip: [u8; 4]) -> String {
          m=video 20010/2 RTP/AVPF 96\r\na=rtpmap:96 H264/90000\r\na=mid:1\r\na=rtcp-mux\r\na=inactive\r\n\
          m=image 0 udptl t38\r\n"
     )
-}
-
-fn sip(transport: Transport) -> Vec<Message> {
-    let line = Between::new(Inspect::Sip, transport, (CALLER, 5_060), (CALLEE, 5_060));
-    let text = |start: &str, to: &str, cseq: &str, more: &str, body: &str| {
-        let branch = cseq.replace(' ', "");
-        format!(
-            "{start}\r\nVia: SIP/2.0/UDP 192.0.2.1:5060;branch=z9hG4bK{branch}\r\nMax-Forwards: 70\r\n\
-             From: \"A\" <sip:a@192.0.2.1>;tag=1\r\nTo: <sip:b@198.51.100.7>{to}\r\nCall-ID: one@192.0.2.1\r\n\
-             CSeq: {cseq}\r\nContact: <sip:a@192.0.2.1:5060>;expires=60\r\n{more}Content-Length: {}\r\n\r\n{body}",
-            body.len()
-        )
-    };
-    let (invite, ok) = ("INVITE sip:b@198.51.100.7 SIP/2.0", "SIP/2.0 200 OK");
-    let sdp = "Content-Type: application/sdp\r\nSession-Expires: 1800;refresher=uac\r\n";
-    let register = "REGISTER sip:198.51.100.7 SIP/2.0";
-    vec![
-        line.there(text(register, "", "1 REGISTER", "Expires: 60\r\n", "")),
-        line.back(text(ok, ";tag=r", "1 REGISTER", "", "")),
-        line.there(text(invite, "", "2 INVITE", sdp, &description(CALLER))),
-        line.back(text("SIP/2.0 100 Trying", "", "2 INVITE", "", "")),
-        line.back(text("SIP/2.0 183 Progress", ";tag=2", "2 INVITE", sdp, &description(CALLEE))),
-        line.back(text(ok, ";tag=2", "2 INVITE", sdp, &description(CALLEE))),
-        line.there(text("ACK sip:b@198.51.100.7 SIP/2.0", ";tag=2", "2 ACK", "", "")),
-        line.there(text(invite, ";tag=2", "3 INVITE", sdp, &description(CALLER).replace("20000", "20020"))),
-        line.back(text(ok, ";tag=2", "3 INVITE", sdp, &description(CALLEE))),
-        line.there(text("BYE sip:b@198.51.100.7 SIP/2.0", ";tag=2", "4 BYE", "", "")),
-        line.back(text(ok, ";tag=2", "4 BYE", "", "")),
-    ]
 }
 
 fn h225(tunnelling: bool) -> Vec<Message> {

@@ -8,7 +8,8 @@ use callgate_protocols::{h225, h245, mgcp, q931, ras, sccp, sdp, sip, tftp, tpkt
 
 /// SIP, as a datagram and as a stream.
 pub fn sip(bytes: &[u8]) -> bool {
-    let _ = sip::is_keep_alive(bytes);
+    let keeps_alive = matches!(sip::kind(bytes), sip::Kind::KeepAlive | sip::Kind::Stun);
+    assert_eq!(sip::is_keep_alive(bytes), keeps_alive);
     let mut stream = bytes;
     while !stream.is_empty() {
         let length = match sip::frame_length(stream) {
@@ -27,20 +28,78 @@ pub fn sip(bytes: &[u8]) -> bool {
 
 fn sip_message(bytes: &[u8]) -> bool {
     let Ok(message) = sip::Message::parse(bytes) else { return false };
-    let _ = (message.method(), message.status(), message.expires(), message.session_expires());
-    let _ = message.contacts().count();
+    let most = bytes.len();
+    let _ = (message.expires(), message.session_expires(), message.min_se(), message.retry_after());
+    let _ = (message.refresher(), message.rack(), message.rseq(), message.is_reliable(), message.refer_sub());
+    let _ = (message.event(), message.subscription_state(), message.join(), message.refer_replaces());
+    assert!((1..=sip::MAX_ID).contains(&message.call_id.len()), "bounded");
+    assert!(message.head_length() + message.body.len() <= most, "within the message");
+    assert!((5..=sip::MAX_FIELDS).contains(&message.field_count()), "bounded");
+    assert_eq!(message.fields().count(), message.field_count(), "all that were there");
+    assert!(message.vias().next().is_some_and(|via| via == Ok(message.via)), "the topmost is the first");
+    assert!(message.longest_uri() <= most && message.supported().count() <= most, "bounded");
+    let addresses = [message.contacts().filter_map(Result::ok).count(), message.routes().count()];
+    assert!(addresses.into_iter().all(|count| count <= most), "bounded");
+    for contact in message.contacts().filter_map(Result::ok) {
+        assert!(contact.q().is_none_or(|q| q <= 1_000), "a fraction of one");
+        let _ = (contact.sip_uri().map(|uri| uri.ip()), contact.user().map(sip::unescape));
+    }
+    for credentials in message.credentials() {
+        assert!(message.has_credentials());
+        let _ = (credentials.username(), credentials.realm(), credentials.nonce(), credentials.response());
+    }
+    message.challenges().for_each(|challenge| _ = challenge.is_stale());
+    message.reasons().for_each(|reason| assert!(!reason.protocol.is_empty()));
+    if let Some(replaces) = message.replaces() {
+        assert!((1..=sip::MAX_ID).contains(&replaces.call_id.len()), "bounded");
+    }
+    sip_reply(bytes, &message);
     message.sdp().is_none_or(sdp)
+}
+
+/// Refuses a request: who sent it must be able to read that, and know it for an answer.
+fn sip_reply(bytes: &[u8], message: &sip::Message) {
+    let answer = sip::reply(bytes, ([192, 0, 2, 7], 5_060).into(), 403, "Forbidden", &[]);
+    let has_one = message.request_uri().is_some() && message.method() != sip::Method::Ack;
+    assert_eq!(answer.is_some(), has_one, "every request but ACK has an answer");
+    let Some(answer) = answer else { return };
+    assert!(answer.len() <= bytes.len() + 256, "no amplifier");
+    let Ok(answer) = sip::Message::parse(&answer) else {
+        // It names its fields in full, and may add to the topmost Via and to To: bounds that were nearly reached.
+        assert!(bytes.len() > sip::MAX_LINE - 256, "it can be read");
+        return;
+    };
+    assert_eq!((answer.status(), answer.call_id, answer.cseq), (Some(403), message.call_id, message.cseq));
+    assert_eq!((answer.via.branch, answer.from.tag), (message.via.branch, message.from.tag));
+    assert!(answer.to.tag.is_some() && answer.body.is_empty());
 }
 
 /// A session description.
 pub fn sdp(text: &[u8]) -> bool {
     let Ok(session) = sdp::Session::parse(text) else { return false };
-    session.bundle().for_each(|_| ());
+    assert!(session.media.len() <= sdp::MAX_MEDIA, "bounded");
+    let _ = session.origin();
+    assert!(session.bundles().map(|bundle| bundle.mids().count()).sum::<usize>() <= text.len(), "bounded");
     for media in &session.media {
-        let _ = media.codec();
-        for candidate in media.candidates() {
-            let _ = candidate.address();
-        }
+        let _ = (
+            media.codec(),
+            media.setup(),
+            media.ice_pwd(),
+            media.bandwidth(),
+            media.ptime(),
+            media.maxptime(),
+        );
+        assert_eq!(media.is_secure(), media.security() != sdp::Security::None);
+        assert!(media.is_held() || media.direction == sdp::Direction::SendRecv && !media.is_closed());
+        assert!(media.candidates().count() <= sdp::MAX_CANDIDATES, "bounded");
+        assert!(media.offers_ice() || media.candidates().next().is_none());
+        assert!(media.remote_candidates().count() <= sdp::MAX_CANDIDATES, "bounded");
+        assert!(media.ssrcs().count() <= sdp::MAX_CANDIDATES, "bounded");
+        assert!(media.payload_types().all(|number| number < 128), "seven bits");
+        media.payload_types().take(8).for_each(|number| _ = (media.rtpmap(number), media.fmtp(number)));
+        let _ = (media.t38(), media.cryptos().count(), media.msrp_path().count());
+        let _ = media.mid.and_then(|mid| session.bundle_of(mid)).map(sdp::Bundle::tagged);
+        media.candidates().for_each(|candidate| _ = candidate.address());
     }
     true
 }

@@ -38,7 +38,7 @@ pub const MAX_LENGTH: usize = 16 * 1024;
 const EDGES: [u32; 12] =
     [0, 1, 4, 0x7f, 0x80, 0xff, 0x100, 0x7fff, 0xffff, 0x7fff_ffff, 0x8000_0000, 0xffff_ffff];
 /// The same in words.
-const WORDS: [&[u8]; 14] = [
+const WORDS: [&[u8]; 24] = [
     b"0",
     b"-1",
     b"65536",
@@ -52,6 +52,16 @@ const WORDS: [&[u8]; 14] = [
     b"*",
     b"$",
     b"../",
+    b"\"",
+    b"<",
+    b">",
+    b";",
+    b",",
+    b":",
+    b"\r\n ",
+    b"%00",
+    b"[::]",
+    b";tag=",
     b"\xff\xfe",
 ];
 

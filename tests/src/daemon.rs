@@ -108,6 +108,11 @@ impl Firewall {
         &self.rules
     }
 
+    /// The daemon's process; `None` while it does not run.
+    pub fn pid(&self) -> Option<u32> {
+        self.process.as_ref().map(Process::pid)
+    }
+
     /// What the daemon has said so far.
     pub fn words(&self) -> String {
         fs::read_to_string(self.log()).unwrap_or_default()
@@ -224,14 +229,15 @@ impl Firewall {
         Ok(self.events(0)?.last().map_or(0, |row| row.number))
     }
 
-    /// Waits until there is neither a call nor a pinhole.
+    /// Waits until there is neither a call nor a pinhole; what a rule lets learn belongs to no call.
     ///
     /// # Errors
     /// With what is left after two seconds.
     pub fn settled(&self) -> Result<()> {
         let until = Instant::now() + Duration::from_secs(2);
         loop {
-            let (calls, pinholes) = (self.calls()?, self.pinholes()?);
+            let (calls, mut pinholes) = (self.calls()?, self.pinholes()?);
+            pinholes.retain(|row| !row.learned || row.call != 0);
             if calls.is_empty() && pinholes.is_empty() {
                 return Ok(());
             }

@@ -4,10 +4,10 @@
 //! - [`lab`]: two topologies of them, with their addresses,
 //! - [`daemon`]: callgated inside a lab, and what fwctl says about it,
 //! - [`policy`], [`fixture`]: the rules file the tests use, and a firewall under it for several tests,
-//! - [`rtp`], [`sip`], [`h323`], [`sccp`], [`mgcp`], [`sipp`], [`call`]: endpoints that make calls and count every
+//! - [`rtp`], [`sip`], [`h323`], [`sccp`], [`mgcp`], [`sipp`], [`baresip`], [`call`]: endpoints that make calls and count every
 //!   packet of media,
 //! - [`tftp`]: Debian's server and client, and a scripted client,
-//! - [`checks`]: what every call has to satisfy,
+//! - [`checks`]: what every call has to satisfy; [`probe`]: whether a way is open, packet by packet,
 //! - [`attack`], [`meter`]: hostile traffic, and exact counts of what was sent and what arrived,
 //! - [`craft`], [`tools`]: packets no honest stack sends; nmap and hping3,
 //! - [`xdp`]: a program for the far end of a virtual pair,
@@ -21,6 +21,7 @@
 use std::io::{self, Write};
 
 pub mod attack;
+pub mod baresip;
 pub mod call;
 pub mod checks;
 pub mod craft;
@@ -33,6 +34,7 @@ pub mod meter;
 pub mod mgcp;
 pub mod netns;
 pub mod policy;
+pub mod probe;
 pub mod process;
 pub mod rtp;
 pub mod sccp;

@@ -3,6 +3,9 @@
 //! The callee sends its first RTP packet right behind its 200 OK, with nothing in between: whoever opens the
 //! way for media too late loses that packet, and [`crate::rtp`] tells.
 
+pub mod stage;
+pub mod talk;
+
 use std::collections::HashMap;
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};

@@ -3,12 +3,13 @@
 use std::hint::black_box;
 use std::net::SocketAddr;
 
+use bytesstr::BytesStr;
 use callgate_protocols::build::{self, Call, Media, Parts, ras as build_ras};
 use callgate_protocols::h245::OpenLogicalChannel;
 use callgate_protocols::{h225, h245, mgcp, q931, ras, sccp, sdp, sip, tftp};
 
-use super::Subject;
 use super::exchanges::{addresses, mgcp_texts, read_request, sccp_media};
+use super::{Subject, peer};
 
 /// The call that is set up.
 const CALL: Call = Call { reference: 7, id: *b"callgate's bench" };
@@ -46,6 +47,7 @@ pub(super) fn subjects() -> Vec<Subject> {
     let gatekeeper = SocketAddr::new(addresses::MANAGER, 1_720);
     vec![
         of("sip-invite-parse", vec![INVITE.into()], invite),
+        peer("sip-invite-ezk", INVITE),
         of("h225-setup-14", vec![setup(media, 7)], |payload| signal(payload) == Some(14)),
         of("h225-setup-4", vec![setup(media, 2)], |payload| signal(payload) == Some(4)),
         of("h245-olc", vec![build::open_logical_channel(1, 1, media.rtcp)], |payload| {
@@ -84,6 +86,13 @@ fn of(name: &'static str, messages: Vec<Vec<u8>>, read: impl Fn(&[u8]) -> bool +
     }
 }
 
+/// A subject that has another parser read the same.
+fn peer(name: &'static str, message: &str) -> Subject {
+    let text = BytesStr::from(message);
+    let note = format!("{} bytes, as sip-invite-parse reads them", message.len());
+    Subject { name, messages: 1, note, turn: Box::new(move || peer::read(black_box(&text)) == Some(1)) }
+}
+
 /// A TPKT's payload: Setup as a gateway makes it, with a channel in each direction for each of so many codecs.
 fn setup(media: Media, codecs: usize) -> Vec<u8> {
     let listener = Some(SocketAddr::new(media.rtp.ip(), 30_000));
@@ -119,9 +128,12 @@ fn signal(payload: &[u8]) -> Option<usize> {
 
 fn invite(datagram: &[u8]) -> bool {
     let Ok(message) = sip::Message::parse(datagram) else { return false };
-    black_box(&message);
-    let session = message.sdp().map(sdp::Session::parse);
-    session.is_some_and(|session| session.is_ok_and(|session| black_box(&session).media.len() == 1))
+    black_box((&message, message.content_type()));
+    let Some(Ok(session)) = message.sdp().map(sdp::Session::parse) else { return false };
+    for media in &session.media {
+        black_box((media.connection, media.port, media.direction, media.codec()));
+    }
+    session.media.len() == 1
 }
 
 fn create(datagram: &[u8]) -> bool {
@@ -158,6 +170,7 @@ mod tests {
             let read = [invite, create, |payload: &[u8]| signal(payload).is_some()];
             assert!(read.iter().all(|read| !read(name.as_bytes())), "{name}");
         }
+        assert!(!(peer("one", &INVITE.replace("CSeq", "X")).turn)());
         assert!(!(of("one", vec![vec![1], vec![2]], |message| message == [1]).turn)());
     }
 }

@@ -9,7 +9,7 @@ use aya_ebpf::btf_maps::lpm_trie::Key;
 use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
 use callgate_shared::counters::{DROPPED, Event, LOGGED, RuleCount, START, cause, event_bucket};
 use callgate_shared::flow::{Flow, FlowKey, filter, flags};
-use callgate_shared::judge::{Budget, FragmentKey, Tables, Verdict, Way};
+use callgate_shared::judge::{Budget, FragmentKey, Tables, Verdict, Way, first_match};
 use callgate_shared::limit::{self, LimitKey, Rate};
 use callgate_shared::packet::Packet;
 use callgate_shared::peer::{VOUCHED as VOUCHED_FOR, block_bit};
@@ -69,6 +69,11 @@ impl Tables for Kernel {
     #[inline(always)]
     fn first_match(&self, _policy: &Policy, _packet: &Packet, zone: u8, way: Way) -> u16 {
         parts::match_packet(self.generation_slot, zone as u32, way as u32) as u16
+    }
+
+    #[inline(always)]
+    fn first_match_here(&self, policy: &Policy, packet: &Packet, zone: u8) -> u16 {
+        first_match(self, policy, packet, zone, Way::There)
     }
 
     #[inline(always)]

@@ -50,6 +50,12 @@ pub trait Tables {
     fn tag_class(&self, cell: u32) -> u16;
     /// The first matching rule's number, 0 where none matches: [`first_match`] of these tables.
     fn first_match(&self, policy: &Policy, packet: &Packet, zone: u8, way: Way) -> u16;
+    /// The same of a packet that begins a conversation. Most packets of a flood end there: in the kernel half the
+    /// look-up is a part of the caller, for a call costs as much as a class.
+    #[inline(always)]
+    fn first_match_here(&self, policy: &Policy, packet: &Packet, zone: u8) -> u16 {
+        self.first_match(policy, packet, zone, Way::There)
+    }
     /// Rule number in a cell of the action table; 0 where no rule matches.
     fn rule_number(&self, cell: u32) -> u16;
     /// A vector by [`Policy::vector`].
@@ -423,8 +429,7 @@ pub fn begin<T: Tables>(tables: &mut T, policy: &Policy, packet: &Packet, strang
         return Verdict { inspect, slot, ..Verdict::of(Reason::PassPinhole) };
     }
 
-    // Here, where most packets of a flood end, the look-up is part of this function: a call costs as much as a class.
-    let number = first_match(tables, policy, packet, zone, Way::There);
+    let number = tables.first_match_here(policy, packet, zone);
     let rule = match tables.rule(number) {
         Some(rule) if number != 0 => *rule,
         // Media nobody has announced never passes by a default: it would open the way back.

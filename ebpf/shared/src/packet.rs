@@ -285,7 +285,8 @@ pub fn parse<B: Bytes>(frame: &B) -> Result<Packet, Reason> {
     Ok(packet)
 }
 
-/// [`parse`], into a place the caller has: every field is written.
+/// [`parse`], into a place the caller has. What another packet has left there is overwritten, but for the addresses
+/// where the frame has none, and for what is quoted where nothing is ([`Packet::quoted`] then has protocol 0).
 ///
 /// # Errors
 /// As [`parse`]; the packet is then of no use.
@@ -551,7 +552,7 @@ fn transport<B: Bytes>(frame: &B, packet: &mut Packet) -> Result<(), Reason> {
 /// nobody: protocol 255, from and to nowhere.
 #[inline(always)]
 fn quote<B: Bytes>(frame: &B, at: usize, packet: &mut Packet) {
-    packet.quoted.protocol = 255;
+    packet.quoted = Quoted { protocol: 255, ..Quoted::default() };
     let (at, quoted) = if packet.source.is_v4() {
         let Some(header) = frame.view(at, 20) else { return };
         let header_length = usize::from(header.u8(0) & 0x0f) * 4;

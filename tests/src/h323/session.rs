@@ -45,6 +45,11 @@ impl Host {
         Self { ns: ns.clone(), ip }
     }
 
+    /// Its namespace.
+    pub fn ns(&self) -> &Netns {
+        &self.ns
+    }
+
     /// Its address with a port.
     pub fn at(&self, port: u16) -> SocketAddr {
         SocketAddr::new(self.ip, port)

@@ -151,6 +151,10 @@ pub struct PinholeSpec {
     /// Silence after which the kernel half admits nothing more. Generous, because a muted party sends nothing
     /// while its call goes on: a call that is silent as a whole is ended by the engine, long before.
     pub idle: Duration,
+    /// The sender's port is to be learnt from the first RTP or RTCP packet within this time of the opening; nobody
+    /// else is admitted then, and the way back to it is open. `None`: nothing is learnt.
+    #[serde(default)]
+    pub latch: Option<Duration>,
     /// The call that opened it.
     pub call: CallId,
     /// Counter slot of the rule that admitted the signalling.
@@ -196,6 +200,8 @@ pub enum EndReason {
     ChannelClosed,
     /// The stream's address was changed by signalling.
     Moved,
+    /// Another call has taken its place (SIP Replaces).
+    Replaced,
     /// TCP RST on the signalling connection.
     ConnectionReset,
     /// Silence.
@@ -225,6 +231,7 @@ impl EndReason {
             Self::Unregistered => "unregistered",
             Self::ChannelClosed => "channel-closed",
             Self::Moved => "moved",
+            Self::Replaced => "replaced",
             Self::ConnectionReset => "connection-reset",
             Self::Inactivity => "inactivity",
             Self::Expired => "expired",
@@ -232,6 +239,21 @@ impl EndReason {
             Self::Refused => "refused",
         }
     }
+}
+
+/// Somebody who guesses passwords, users or servers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Suspect {
+    /// Where that comes from.
+    pub source: std::net::IpAddr,
+    /// It really does: by TCP, or he has answered what was sent there. Else it may be forged.
+    pub proven: bool,
+    /// It is passwords that he guesses: no honest neighbour does.
+    pub passwords: bool,
+    /// For how long he is to be blocked.
+    pub life: Duration,
+    /// What he has done, for people.
+    pub text: String,
 }
 
 /// What the engine wants done, in order. Pinhole actions are to be carried out before the message is let go.
@@ -267,4 +289,6 @@ pub enum Action {
     },
     /// Something an operator wants to know.
     Event(Event),
+    /// Somebody guesses, and is to be blocked unless he has business here.
+    Suspect(Suspect),
 }

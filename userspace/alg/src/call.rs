@@ -1,12 +1,15 @@
 //! The record of a call.
 
-use std::collections::BTreeMap;
+mod stream_map;
+
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use callgate_shared::policy::Inspect;
 use serde::{Deserialize, Serialize};
 
 use crate::action::Time;
+pub use stream_map::StreamMap;
 
 /// A call's number in this firewall: unique while the pinned maps live, never 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -64,7 +67,7 @@ pub enum Medium {
     Video,
     /// T.38 over UDPTL.
     Image,
-    /// T.120 or other TCP data.
+    /// T.120, MSRP or other data over TCP.
     Data,
     /// An H.245 control channel.
     Control,
@@ -72,6 +75,10 @@ pub enum Medium {
     H225,
     /// Another gatekeeper's RAS address.
     Ras,
+    /// SIP over UDP, at an address that is registered.
+    Sip,
+    /// SIP over TCP, likewise.
+    SipTcp,
     /// A file by TFTP.
     File,
     /// Anything else over RTP.
@@ -87,9 +94,46 @@ pub struct End {
     pub media: Option<SocketAddr>,
     /// Where it receives RTCP, if not on the same port.
     pub control: Option<SocketAddr>,
-    /// Where it sends from, if signalling tells; else any port of where it receives.
+    /// Where it sends from, if signalling tells; else any port of where it receives. Port 0: any port.
     #[serde(default)]
     pub sends: Option<SocketAddr>,
+    /// Further pairs of ports behind `media` and `control`, two apart (RFC 8866 section 5.14); at most
+    /// [`MAX_EXTRA`].
+    #[serde(default)]
+    pub extra: u8,
+    /// It receives behind address translation: where is learnt from what `signalling` sends.
+    #[serde(default)]
+    pub behind: Option<Behind>,
+}
+
+/// Most [`End::extra`].
+pub const MAX_EXTRA: u8 = 3;
+/// Most [`Ice::candidates`] of one party.
+pub const MAX_CANDIDATES: usize = 16;
+
+/// A place behind address translation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Behind {
+    /// What was announced: a private address, which nobody on this side can reach.
+    pub announced: SocketAddr,
+    /// How long after its pinhole has opened the first packet is waited for.
+    pub window: Duration,
+}
+
+/// Other places the parties can receive at, by [`Party`] (RFC 8445). Where it is known, STUN may come to each.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ice {
+    /// At most [`MAX_CANDIDATES`] of each.
+    pub candidates: [Vec<Candidate>; 2],
+}
+
+/// One such place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Candidate {
+    /// Where.
+    pub address: SocketAddr,
+    /// RTCP is received there; else RTP, or both.
+    pub control: bool,
 }
 
 /// A media stream: two ends, each of which may be unknown yet.
@@ -103,8 +147,31 @@ pub struct Stream {
     pub held: bool,
     /// Codec or format as signalled, for people; empty while unknown. At most 32 bytes.
     pub codec: String,
+    /// Signalling says that it is encrypted: SRTP, or DTLS.
+    #[serde(default)]
+    pub secure: bool,
+    /// What the parties have told of other places they can be reached at; `None` where they do not look for a way.
+    #[serde(default)]
+    pub ice: Option<Box<Ice>>,
     /// The ends, by [`Party`].
     pub ends: [End; 2],
+}
+
+impl Stream {
+    /// A stream of which nothing has been said but who signals it, by [`Party`].
+    pub fn new(medium: Medium, signalling: [IpAddr; 2]) -> Self {
+        let end =
+            |signalling| End { signalling, media: None, control: None, sends: None, extra: 0, behind: None };
+        Self {
+            medium,
+            mux: false,
+            held: false,
+            codec: String::new(),
+            secure: false,
+            ice: None,
+            ends: signalling.map(end),
+        }
+    }
 }
 
 /// A call as listings and the journal see it.
@@ -128,8 +195,7 @@ pub struct Call {
     /// When it was answered.
     pub connected: Option<Time>,
     /// Its streams.
-    #[serde(with = "stream_list")]
-    pub streams: BTreeMap<StreamKey, Stream>,
+    pub streams: StreamMap,
     /// What the tracker needs to go on after a restart (tags, CRV …); opaque to everybody else, at most 1 KiB.
     pub memo: String,
     /// Counter slot of the rule that admitted the signalling.
@@ -169,27 +235,5 @@ pub(crate) mod protocol_name {
             .into_iter()
             .find(|protocol| protocol.name() == name)
             .ok_or_else(|| D::Error::custom(format!("unknown protocol `{name}`")))
-    }
-}
-
-/// Streams as a list of pairs: JSON has no structured keys.
-mod stream_list {
-    use std::collections::BTreeMap;
-
-    use serde::{Deserialize, Deserializer, Serializer};
-
-    use super::{Stream, StreamKey};
-
-    pub(super) fn serialize<S: Serializer>(
-        streams: &BTreeMap<StreamKey, Stream>,
-        to: S,
-    ) -> Result<S::Ok, S::Error> {
-        to.collect_seq(streams)
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
-        from: D,
-    ) -> Result<BTreeMap<StreamKey, Stream>, D::Error> {
-        Ok(Vec::<(StreamKey, Stream)>::deserialize(from)?.into_iter().collect())
     }
 }

@@ -4,15 +4,18 @@
 //! address enters a call before [`Core::authorise`] has agreed, that no call outlives its [`Lifetimes`], and
 //! that memory stays within [`Bounds`]. What a message *means* is the trackers' business.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use callgate_rules::inspect::sip::NatClients;
 use callgate_shared::policy::Inspect;
 
-use crate::action::{Action, Context, EndReason, PinholeSpec, Time, Transport};
-use crate::call::{Call, CallId, End, Medium, Party, State, Stream, StreamKey};
+use crate::action::{Action, Context, EndReason, PinholeSpec, Suspect, Time, Transport};
+use crate::call::{Behind, Call, CallId, MAX_CANDIDATES, Medium, Party, State, Stream, StreamKey};
 use crate::event::Event;
+use crate::ladder::{Ended, Ladder, Ladders, Step};
+use crate::load::Load;
 use crate::media::{Authority, Policy, Refusal};
 use crate::pinholes::{PinholeTable, claims};
 
@@ -28,7 +31,7 @@ const MAX_CODEC: usize = 32;
 /// Bounds of the engine's memory.
 #[derive(Clone, Copy, Debug)]
 pub struct Bounds {
-    /// Calls.
+    /// Calls, registrations that stand among them included.
     pub calls: usize,
     /// Streams of one call.
     pub streams_per_call: usize,
@@ -40,7 +43,7 @@ pub struct Bounds {
 
 impl Default for Bounds {
     fn default() -> Self {
-        Self { calls: 100_000, streams_per_call: 32, pinholes: 1_000_000, registrations: 100_000 }
+        Self { calls: 200_000, streams_per_call: 32, pinholes: 1_000_000, registrations: 100_000 }
     }
 }
 
@@ -51,7 +54,7 @@ pub struct Lifetimes {
     pub idle: Duration,
     /// The same while one of its streams is held.
     pub held: Duration,
-    /// A call that was never answered.
+    /// A call that has not been answered and of which nothing is seen.
     pub unanswered: Duration,
     /// Any call.
     pub call: Duration,
@@ -99,6 +102,8 @@ pub struct Core {
     changed: Vec<CallId>,
     /// The latest moment it was told of.
     latest: Time,
+    load: Load,
+    ladders: Ladders,
 }
 
 #[derive(Debug)]
@@ -129,6 +134,8 @@ impl Core {
             actions: Vec::new(),
             changed: Vec::new(),
             latest: Time::default(),
+            load: Load::default(),
+            ladders: Ladders::default(),
         }
     }
 
@@ -168,7 +175,7 @@ impl Core {
             parties: [String::new(), String::new()],
             started: context.now,
             connected: None,
-            streams: std::collections::BTreeMap::new(),
+            streams: crate::call::StreamMap::default(),
             memo: String::new(),
             slot: context.slot,
         };
@@ -253,6 +260,11 @@ impl Core {
         self.pinholes.iter()
     }
 
+    /// The pinhole to this address, as it was last told.
+    pub fn pinhole(&self, to: SocketAddr, transport: Transport) -> Option<&PinholeSpec> {
+        self.pinholes.get(to, transport)
+    }
+
     /// How often each refusal has occurred.
     pub fn refusals(&self) -> impl Iterator<Item = (Refusal, u64)> {
         Refusal::ALL.into_iter().zip(self.refusals)
@@ -262,6 +274,8 @@ impl Core {
     pub fn end_call(&mut self, id: CallId, reason: EndReason) {
         let Some(entry) = self.calls.remove(&id) else { return };
         self.changed.retain(|other| *other != id);
+        self.load.leave(id);
+        self.ladders.end(&entry.call, reason, self.latest);
         for (key, stream) in &entry.call.streams {
             self.let_go(id, *key, stream, reason);
         }
@@ -304,6 +318,40 @@ impl Core {
     pub fn refuse(&mut self, call: CallId, address: SocketAddr, refusal: Refusal) {
         self.count(refusal);
         self.actions.push(Action::Refused { address, call, refusal });
+    }
+
+    /// Accuses somebody.
+    pub(crate) fn suspect(&mut self, suspect: Suspect) {
+        self.actions.push(Action::Suspect(suspect));
+    }
+
+    /// The call counts from now on: see [`Self::load`].
+    pub(crate) fn count_call(&mut self, id: CallId) {
+        if let Some(entry) = self.calls.get(&id) {
+            self.load.enter(&entry.call);
+        }
+    }
+
+    /// How many calls there are that count.
+    pub(crate) fn load(&self) -> &Load {
+        &self.load
+    }
+
+    /// Notes a message of a call.
+    pub(crate) fn note(&mut self, call: CallId, step: Step) {
+        if self.calls.contains_key(&call) {
+            self.ladders.note(call, step);
+        }
+    }
+
+    /// The messages of a call that is not over.
+    pub(crate) fn ladder(&self, call: CallId) -> Option<&Ladder> {
+        self.ladders.of(call)
+    }
+
+    /// Calls that are over, the latest first, as far as they are remembered.
+    pub(crate) fn ended_calls(&self) -> impl Iterator<Item = &Ended> {
+        self.ladders.ended()
     }
 
     /// Tells operators of something.
@@ -355,7 +403,9 @@ impl Core {
         entry.active = entry.active.max(context.now);
         self.latest = self.latest.max(context.now);
         let old = entry.call.streams.get(&key).cloned();
-        let mut new = old.clone().unwrap_or_else(|| unknown_stream(&entry.call));
+        let mut new = old.clone().unwrap_or_else(|| {
+            Stream::new(Medium::Other, entry.call.signalling.map(|signalling| signalling.ip()))
+        });
         update(&mut new);
         if old.is_none() && entry.call.streams.len() >= self.bounds.streams_per_call {
             let address = new.ends[party as usize].media.unwrap_or(context.source);
@@ -384,6 +434,25 @@ impl Core {
         let Some(stream) = entry.call.streams.remove(&key) else { return };
         self.mark(call);
         self.let_go(call, key, &stream, reason);
+    }
+
+    /// `party` has no part in the stream any more; what the other one has announced stays, for whoever comes in its
+    /// place.
+    pub fn forget_end(&mut self, call: CallId, key: StreamKey, party: Party) {
+        let Some(entry) = self.calls.get_mut(&call) else { return };
+        let signalling = entry.call.signalling.map(|signalling| signalling.ip());
+        let Some(stream) = entry.call.streams.get_mut(&key) else { return };
+        let old = stream.clone();
+        stream.ends[party as usize] = Stream::new(stream.medium, signalling).ends[party as usize];
+        stream.mux = false;
+        if let Some(ice) = &mut stream.ice {
+            ice.candidates[party as usize].clear();
+        }
+        let new = stream.clone();
+        if new != old {
+            self.mark(call);
+            self.enter(call, key, Some(&old), &new);
+        }
     }
 
     /// `owner` (a signalling address) has registered `ip` as a place of its own until `until`.
@@ -443,6 +512,7 @@ impl Core {
     /// are left out.
     pub fn restore(&mut self, calls: Vec<Call>, now: Time) {
         let told = self.actions.len();
+        let mut keys = HashSet::new();
         for mut call in calls {
             let id = call.id;
             if self.calls.len() >= self.bounds.calls {
@@ -453,6 +523,13 @@ impl Core {
                 call.streams.pop_last();
             }
             self.last_id = self.last_id.max(id.0);
+            // A call that passes several times counts once.
+            if call.protocol == Inspect::Sip
+                && !crate::sip::is_binding(&call)
+                && keys.insert(call.key.clone())
+            {
+                self.load.enter(&call);
+            }
             let streams = call.streams.clone();
             self.calls.insert(id, Entry::new(call, now));
             for (key, stream) in &streams {
@@ -494,7 +571,8 @@ impl Core {
     ) {
         let medium = new.medium;
         let (transport, _) = medium.pinhole(new.mux);
-        let before = old.filter(|old| old.medium == medium).map(|old| old.ends[party as usize]);
+        let old = old.filter(|old| old.medium == medium);
+        let before = old.map(|old| old.ends[party as usize]);
         let check = |core: &Self, address: SocketAddr, before: Option<SocketAddr>| {
             if before == Some(address) {
                 return Ok(());
@@ -502,6 +580,13 @@ impl Core {
             core.permit(context, call, transport, medium.in_media_ports(), address)
         };
         let end = &mut new.ends[party as usize];
+        if let Some(address) = end.media
+            && let Some(behind) =
+                self.behind(context, call, transport, address, before.and_then(|end| end.behind))
+        {
+            (end.media, end.control, end.extra) = (None, None, 0);
+            (end.behind, end.signalling) = (Some(behind), context.source.ip());
+        }
         if let Some(address) = end.media
             && let Err(refusal) = check(self, address, before.and_then(|end| end.media))
         {
@@ -518,14 +603,66 @@ impl Core {
                 self.refuse(call, address, refusal);
             }
         }
+        let further = |media: SocketAddr| media.port().checked_add(2 * u16::from(end.extra));
+        if end.extra > 0
+            && let Some(media) = end.media
+        {
+            // Its last pair: those between are permitted where both ends of the row are.
+            let last = further(media).map(|port| SocketAddr::new(media.ip(), port));
+            let known = before.is_some_and(|before| before.media == end.media && before.extra == end.extra);
+            let permitted = last.ok_or(Refusal::PortRange).and_then(|last| check(self, last, None));
+            if let Err(refusal) = permitted
+                && !known
+            {
+                end.extra = 0;
+                self.refuse(call, last.unwrap_or(media), refusal);
+            }
+        }
         // Where it sends from need not be a media port, but the address must be its own to give.
         if let Some(address) = end.sends
             && before.and_then(|end| end.sends) != Some(address)
-            && let Err(refusal) = self.permit(context, call, transport, false, address)
+            && let Err(refusal) = self.permit_host(context, call, transport, address)
         {
             end.sends = None;
             self.refuse(call, address, refusal);
         }
+        if let Some(ice) = &mut new.ice {
+            let known =
+                old.and_then(|old| old.ice.as_ref()).map(|ice| ice.candidates[party as usize].as_slice());
+            let candidates = std::mem::take(&mut ice.candidates[party as usize]);
+            for candidate in candidates {
+                let own = known.is_some_and(|known| known.contains(&candidate));
+                let permitted = if own { Ok(()) } else { check(self, candidate.address, None) };
+                let candidates = &mut ice.candidates[party as usize];
+                let room = candidates.len() < MAX_CANDIDATES;
+                match permitted.and(room.then_some(()).ok_or(Refusal::TooManyStreams)) {
+                    Ok(()) => candidates.push(candidate),
+                    Err(refusal) => self.refuse(call, candidate.address, refusal),
+                }
+            }
+        }
+    }
+
+    /// What is to be learnt of an end that has announced a private address, seen from another one, where the rule says
+    /// so. What it may announce needs no learning.
+    fn behind(
+        &self,
+        context: &Context,
+        call: CallId,
+        transport: Transport,
+        announced: SocketAddr,
+        before: Option<Behind>,
+    ) -> Option<Behind> {
+        if let Some(before) = before.filter(|before| before.announced == announced) {
+            return Some(before);
+        }
+        let policy = self.policy.sip(context.slot);
+        let learns = context.protocol == Inspect::Sip
+            && transport == Transport::Udp
+            && policy.nat_clients == NatClients::Latch
+            && is_private(announced.ip())
+            && self.permit_host(context, call, transport, announced) == Err(Refusal::NotTheAnnouncers);
+        learns.then_some(Behind { announced, window: policy.latch_window })
     }
 
     /// Takes out what one party's message says of the other party's addresses, unless they are known already, or a
@@ -540,10 +677,15 @@ impl Core {
         let mut refused = Vec::new();
         let Some(entry) = self.calls.get(&call) else { return refused };
         let medium = new.medium;
-        let ends = || {
-            let same = entry.call.streams.values().filter(move |stream| stream.medium == medium);
-            same.map(|stream| stream.ends[other as usize])
-        };
+        let streams = || entry.call.streams.values().filter(move |stream| stream.medium == medium);
+        let ends = || streams().map(|stream| stream.ends[other as usize]);
+        if let Some(ice) = &mut new.ice {
+            let known = |candidate: &_| {
+                let mut all = streams().filter_map(|stream| stream.ice.as_ref());
+                all.any(|ice| ice.candidates[other as usize].contains(candidate))
+            };
+            ice.candidates[other as usize].retain(known);
+        }
         let (transport, _) = medium.pinhole(new.mux);
         let end = &mut new.ends[other as usize];
         let mut group = |address: SocketAddr| {
@@ -552,6 +694,12 @@ impl Core {
             refused.extend(permitted.err().map(|refusal| (address, refusal)));
             permitted.is_ok()
         };
+        let announced = |known: &Behind| Some(known.announced) == end.media;
+        if let Some(known) = ends().find(|known| known.behind.as_ref().is_some_and(announced)) {
+            (end.behind, end.signalling, end.control) = (known.behind, known.signalling, None);
+        }
+        let extra = |to| ends().filter(|known| known.media == Some(to)).map(|known| known.extra).max();
+        end.extra = end.extra.min(end.media.and_then(extra).unwrap_or(0));
         end.media = end.media.filter(|to| ends().any(|known| known.media == Some(*to)) || group(*to));
         end.control = end.control.filter(|to| ends().any(|known| known.control == Some(*to)) || group(*to));
         end.sends = end.sends.filter(|address| ends().any(|known| known.sends == Some(*address)));
@@ -566,13 +714,25 @@ impl Core {
         in_media_ports: bool,
         address: SocketAddr,
     ) -> Result<(), Refusal> {
-        let (ip, port) = (address.ip(), address.port());
+        let port = address.port();
         if port < 1024 {
             return Err(Refusal::PrivilegedPort);
         }
         if in_media_ports && !self.policy.ports.contains(&port) {
             return Err(Refusal::PortRange);
         }
+        self.permit_host(context, call, transport, address)
+    }
+
+    /// [`Self::permit`], whatever the port.
+    fn permit_host(
+        &self,
+        context: &Context,
+        call: CallId,
+        transport: Transport,
+        address: SocketAddr,
+    ) -> Result<(), Refusal> {
+        let ip = address.ip();
         let authority = self.policy.rules.get(&context.slot).map(|rule| &rule.media);
         let by_rule = match authority.unwrap_or(&Authority::Signaller) {
             Authority::Signaller => false,
@@ -670,28 +830,23 @@ impl Entry {
         }
         let age = now.since(self.call.started);
         let answered = self.call.state == State::Connected;
-        if age > lifetimes.call || (!answered && age > lifetimes.unanswered) {
+        // A queue may let a caller wait for long: what still rings, or plays to it, is not given up.
+        let silence = now.since(self.active);
+        if age > lifetimes.call || (!answered && silence > lifetimes.unanswered) {
             return Some(EndReason::Expired);
         }
         let open = |stream: &&Stream| stream.ends.iter().any(|end| end.media.is_some());
         let patience =
             self.call.streams.values().filter(open).map(|stream| lifetimes.of_call(stream)).max()?;
-        (answered && now.since(self.active) > patience).then_some(EndReason::Inactivity)
+        (answered && silence > patience).then_some(EndReason::Inactivity)
     }
 }
 
-/// A stream of which nothing has been said yet.
-fn unknown_stream(call: &Call) -> Stream {
-    let end = |party: Party| {
-        let signalling = call.signalling[party as usize].ip();
-        End { signalling, media: None, control: None, sends: None }
-    };
-    Stream {
-        medium: Medium::Other,
-        mux: false,
-        held: false,
-        codec: String::new(),
-        ends: [end(Party::Caller), end(Party::Callee)],
+/// Whether an address is one that translators of addresses hide: RFC 1918, RFC 6598, RFC 4193.
+fn is_private(ip: IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(v4) => v4.is_private() || v4.octets()[0] == 100 && v4.octets()[1] & 0xc0 == 64,
+        IpAddr::V6(v6) => v6.is_unique_local(),
     }
 }
 

@@ -13,6 +13,7 @@ use crate::call::{Call, CallId};
 use crate::core::{Bounds, Core, Lifetimes};
 use crate::fragments::{FragmentBounds, Fragments};
 use crate::h323;
+use crate::ladder::{Ended, Ladder};
 use crate::media::{Policy, Refusal};
 use crate::mgcp;
 use crate::sccp;
@@ -170,6 +171,10 @@ impl Engine {
         self.sccp.restore(&others, now);
         self.mgcp.restore(self.core.calls());
         self.tftp.restore(self.core.calls(), now);
+        let bindings: Vec<Call> = self.core.calls().filter(|call| sip::is_binding(call)).cloned().collect();
+        let told = self.core.actions().len();
+        self.sip.restore_bindings(&mut self.core, &bindings, now);
+        self.core.forget_actions(told);
         let h323 = |call: &&Call| matches!(call.protocol, Inspect::H225 | Inspect::H245 | Inspect::Ras);
         let calls: Vec<Call> = self.core.calls().filter(h323).cloned().collect();
         let told = self.core.actions().len();
@@ -192,6 +197,11 @@ impl Engine {
         self.core.pinholes()
     }
 
+    /// The pinhole to this address, if there is one.
+    pub fn pinhole(&self, to: std::net::SocketAddr, transport: Transport) -> Option<&PinholeSpec> {
+        self.core.pinhole(to, transport)
+    }
+
     /// Addresses that are registered by whatever protocol, with those they are registered from or with, and until
     /// when. An address may come several times.
     pub fn registered(&self) -> impl Iterator<Item = (std::net::IpAddr, Time)> {
@@ -201,6 +211,21 @@ impl Engine {
     /// Endpoints that are registered with an H.323 gatekeeper.
     pub fn registrations(&self) -> impl Iterator<Item = &h323::Registration> {
         self.h323.registrations()
+    }
+
+    /// Bindings of SIP clients with their registrars.
+    pub fn bindings(&self) -> impl Iterator<Item = &sip::Binding> {
+        self.sip.bindings()
+    }
+
+    /// The messages of a call that is not over.
+    pub fn ladder(&self, id: CallId) -> Option<&Ladder> {
+        self.core.ladder(id)
+    }
+
+    /// Calls that are over, the latest first, as far as they are remembered.
+    pub fn ended_calls(&self) -> impl Iterator<Item = &Ended> {
+        self.core.ended_calls()
     }
 
     /// What is known of an H.323 call beside its record.

@@ -119,6 +119,10 @@ pub enum EventKind {
     H245Tunnelled,
     /// An endpoint or a call uses the traversal procedures of H.460.18 or H.460.19.
     Traversal,
+    /// Somebody guesses passwords, users or servers.
+    Attack,
+    /// Media came from another port than the one that was learnt.
+    SecondSource,
     /// An address was blocked.
     Blocked,
     /// An address is let by again.
@@ -129,7 +133,7 @@ pub enum EventKind {
 
 impl EventKind {
     /// Every kind.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 25] = [
         Self::Registered,
         Self::NewlySeen,
         Self::Unregistered,
@@ -150,6 +154,8 @@ impl EventKind {
         Self::CallEnded,
         Self::H245Tunnelled,
         Self::Traversal,
+        Self::Attack,
+        Self::SecondSource,
         Self::Blocked,
         Self::Unblocked,
         Self::Dropped,
@@ -178,6 +184,8 @@ impl EventKind {
             Self::CallEnded => "call-ended",
             Self::H245Tunnelled => "h245-tunnelled",
             Self::Traversal => "traversal",
+            Self::Attack => "attack",
+            Self::SecondSource => "second-source",
             Self::Blocked => "blocked",
             Self::Unblocked => "unblocked",
             Self::Dropped => "dropped",

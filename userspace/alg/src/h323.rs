@@ -35,6 +35,7 @@ use crate::action::{Context, EndReason, Time, Verdict};
 use crate::call::{Call, CallId, Medium, Party, State};
 use crate::core::Core;
 use crate::event::{Event, EventKind};
+use crate::ladder::Step;
 use crate::media::Refusal;
 use leg::Leg;
 pub use parties::Details;
@@ -104,6 +105,7 @@ impl Tracker {
         let found = self.find(&signal, ends);
         if signal.q931.kind == MessageType::ReleaseComplete {
             if let Some(leg) = found {
+                core.note(leg.id, Step::new(context.now, sender, signal.q931.kind.name(), false, false));
                 core.end_call(leg.id, EndReason::ReleaseComplete);
                 self.over(core, &leg, true);
             }
@@ -122,6 +124,7 @@ impl Tracker {
         let Some(mut leg) = found.or_else(|| self.begin(core, context, &signal, ends)) else {
             return Verdict::Pass;
         };
+        core.note(leg.id, Step::new(context.now, sender, signal.q931.kind.name(), false, false));
         leg.take(core, context, sender, &signal);
         if let Some(h225) = &signal.h225 {
             if let Some(address) = h225.h245_address {
@@ -149,6 +152,7 @@ impl Tracker {
             return Verdict::Drop(Reason::AlgRefused);
         }
         if let Some((mut leg, sender)) = self.find_control(context) {
+            core.note(leg.id, Step::new(context.now, sender, message.name(), false, false));
             leg.control_message(core, context, sender, &message);
             self.keep(core, leg);
             return Verdict::Pass;

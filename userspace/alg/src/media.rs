@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
-use callgate_rules::{H323Policy, MgcpPolicy, SccpPolicy, Settings, TftpPolicy};
+use callgate_rules::{Addresses, H323Policy, MgcpPolicy, SccpPolicy, Settings, SipPolicy, TftpPolicy};
 use serde::{Deserialize, Serialize};
 
 /// What the rules file says, for the engine.
@@ -17,6 +17,8 @@ pub struct Policy {
     pub rules: HashMap<u32, RulePolicy>,
     /// What H.323 may do where the rule itself does not say.
     pub h323: H323Policy,
+    /// What SIP may do where the rule itself does not say.
+    pub sip: SipPolicy,
     /// What SCCP may do.
     pub sccp: SccpPolicy,
     /// What MGCP may do.
@@ -29,6 +31,26 @@ impl Policy {
     /// What H.323 may do that the rule of this counter slot has admitted.
     pub fn h323(&self, slot: u32) -> &H323Policy {
         self.rules.get(&slot).and_then(|rule| rule.h323.as_deref()).unwrap_or(&self.h323)
+    }
+
+    /// What SIP may do that the rule of this counter slot has admitted.
+    pub fn sip(&self, slot: u32) -> &SipPolicy {
+        self.rules.get(&slot).and_then(|rule| rule.sip.as_deref()).unwrap_or(&self.sip)
+    }
+
+    /// The rules that share limits of SIP: those without a policy of their own are one.
+    pub fn sip_scope(&self, slot: u32) -> Option<u32> {
+        self.rules.get(&slot).is_some_and(|rule| rule.sip.is_some()).then_some(slot)
+    }
+
+    /// Whether a packet goes the way of the rule's answers: from its `to`, and not from its `from`.
+    pub fn goes_back(&self, slot: u32, from: IpAddr, to: IpAddr) -> bool {
+        self.rules.get(&slot).is_some_and(|rule| {
+            let [source, destination] = &rule.ends;
+            !(source.contains(from) && destination.contains(to))
+                && source.contains(to)
+                && destination.contains(from)
+        })
     }
 
     /// The rules that share limits of H.323: those without a policy of their own are one.
@@ -44,6 +66,7 @@ impl Default for Policy {
             ports: Settings::default().media_ports,
             rules: HashMap::new(),
             h323: H323Policy::default(),
+            sip: SipPolicy::default(),
             sccp: SccpPolicy::default(),
             mgcp: MgcpPolicy::default(),
             tftp: TftpPolicy::default(),
@@ -58,11 +81,15 @@ pub struct RulePolicy {
     pub media: Authority,
     /// What H.323 may do under it; `None`: what [`Policy::h323`] says.
     pub h323: Option<Arc<H323Policy>>,
+    /// What SIP may do under it; `None`: what [`Policy::sip`] says.
+    pub sip: Option<Arc<SipPolicy>>,
+    /// The rule's `from` and `to`.
+    pub ends: [Addresses; 2],
 }
 
 impl From<Authority> for RulePolicy {
     fn from(media: Authority) -> Self {
-        Self { media, h323: None }
+        Self { media, ..Self::default() }
     }
 }
 

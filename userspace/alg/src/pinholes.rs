@@ -12,7 +12,7 @@ use std::time::Duration;
 use callgate_shared::pinhole::{Kind, MAX_SENDERS};
 
 use crate::action::{Action, EndReason, PinholeSpec, Sender, Transport};
-use crate::call::{CallId, Medium, Party, Stream, StreamKey};
+use crate::call::{Behind, CallId, Candidate, Medium, Party, Stream, StreamKey};
 use crate::media::Refusal;
 
 /// Most owners of one pinhole: the hops of one call and the branches of a fork, with much to spare.
@@ -25,6 +25,8 @@ pub enum Role {
     Media,
     /// RTCP on its own port.
     Control,
+    /// A candidate of either party: what comes from the other's address of this number.
+    Path(u8),
 }
 
 /// Who needs a pinhole.
@@ -51,6 +53,8 @@ pub struct Claim {
     pub kind: Kind,
     /// Who sends.
     pub sender: Sender,
+    /// The sender is behind address translation, and its port is to be learnt.
+    pub latch: Option<Box<Behind>>,
     /// Silence after which it closes.
     pub idle: Duration,
     /// Counter slot of the rule that admitted the signalling.
@@ -68,6 +72,8 @@ impl Medium {
             Self::Control => (Transport::Tcp, Kind::H245),
             Self::H225 => (Transport::Tcp, Kind::H225),
             Self::Ras => (Transport::Udp, Kind::Ras),
+            Self::Sip => (Transport::Udp, Kind::Sip),
+            Self::SipTcp => (Transport::Tcp, Kind::Sip),
             Self::File => (Transport::Udp, Kind::Tftp),
         }
     }
@@ -78,10 +84,11 @@ impl Medium {
     }
 }
 
-/// What one stream claims: up to two pinholes at each end.
+/// What one stream claims: up to two pinholes at each end, or at each further pair of ports and each candidate.
 ///
 /// The only sender admitted to an end is the other end: where it said it sends from, else the address it announced
-/// for the stream, or, while that is unknown, the address its signalling comes from.
+/// for the stream, or, while that is unknown or cannot be reached, the address its signalling comes from. One that
+/// has candidates may send from each of their addresses, as many as a pinhole can name.
 pub fn claims(
     call: CallId,
     key: StreamKey,
@@ -100,20 +107,65 @@ pub fn claims(
         let media_sender = host(peer.media).or(host(peer.control)).unwrap_or(peer.signalling);
         let control_sender = host(peer.control).unwrap_or(media_sender);
         let any_port = |ip: IpAddr| Sender { ip, port: None };
-        let told = |from: SocketAddr| Sender { ip: from.ip(), port: Some(from.port()) };
+        let told =
+            |from: SocketAddr| Sender { ip: from.ip(), port: Some(from.port()).filter(|port| *port != 0) };
         let claim = move |role, to, kind, sender| {
             let owner = Owner { call, stream: key, party, role };
-            (owner, Claim { to, transport, kind, sender, idle, slot })
+            let latch = peer.behind.filter(|_| transport == Transport::Udp).map(Box::new);
+            (owner, Claim { to, transport, kind, sender, latch, idle, slot })
         };
         let media_sender = peer.sends.map_or(any_port(media_sender), told);
         let control_sender = any_port(control_sender);
-        let media = end.media.map(|to| claim(Role::Media, to, kind, media_sender));
+        let media = end.media.map(|to| (Role::Media, to, kind, media_sender));
         let control = end
             .control
             .filter(|to| kind == Kind::Rtp && end.media != Some(*to))
-            .map(|to| claim(Role::Control, to, Kind::Rtcp, control_sender));
-        media.into_iter().chain(control)
+            .map(|to| (Role::Control, to, Kind::Rtcp, control_sender));
+        let pairs = (0..=u16::from(end.extra)).flat_map(move |pair| {
+            let place =
+                move |to: SocketAddr| Some(SocketAddr::new(to.ip(), to.port().checked_add(2 * pair)?));
+            let both = media.into_iter().chain(control);
+            both.filter_map(move |(role, to, kind, sender)| Some(claim(role, place(to)?, kind, sender)))
+        });
+        let ice = stream.ice.as_deref().filter(|_| transport == Transport::Udp);
+        let paths = ice.into_iter().flat_map(move |ice| {
+            let candidates = [party, party.other()].map(|party| ice.candidates[party as usize].as_slice());
+            paths(candidates, kind, media.into_iter().chain(control), media_sender.ip)
+                .map(move |(number, to, kind, ip)| claim(Role::Path(number), to, kind, any_port(ip)))
+                .map(|(owner, claim)| (owner, Claim { latch: None, ..claim }))
+        });
+        pairs.chain(paths)
     })
+}
+
+/// Who else may send where, by their candidates: the number of the sender's address, and the way.
+///
+/// `known` are the receiver's places that need no candidates; `sender` is admitted there anyway.
+fn paths<'a>(
+    [own, others]: [&'a [Candidate]; 2],
+    kind: Kind,
+    known: impl Iterator<Item = (Role, SocketAddr, Kind, Sender)> + 'a,
+    sender: IpAddr,
+) -> impl Iterator<Item = (u8, SocketAddr, Kind, IpAddr)> + 'a {
+    let mut senders = [Some(sender), None, None, None];
+    const _: () = assert!(MAX_SENDERS == 4);
+    for ip in others.iter().map(|candidate| candidate.address.ip()) {
+        if !senders.contains(&Some(ip))
+            && let Some(place) = senders.iter_mut().find(|place| place.is_none())
+        {
+            *place = Some(ip);
+        }
+    }
+    let from =
+        move |skip: usize| (0..).zip(senders).skip(skip).filter_map(|(number, ip)| Some((number, ip?)));
+    let known =
+        known.flat_map(move |(_, to, kind, _)| from(1).map(move |(number, ip)| (number, to, kind, ip)));
+    let mux = kind == Kind::RtcpMux;
+    let own = own.iter().filter(move |candidate| !(mux && candidate.control)).flat_map(move |candidate| {
+        let kind = if candidate.control { Kind::Rtcp } else { kind };
+        from(0).map(move |(number, ip)| (number, candidate.address, kind, ip))
+    });
+    known.chain(own)
 }
 
 /// All pinholes.
@@ -135,6 +187,11 @@ impl PinholeTable {
     /// A table for at most `bound` pinholes.
     pub fn new(bound: usize) -> Self {
         Self { entries: HashMap::new(), bound }
+    }
+
+    /// The pinhole to this address, as it was last told.
+    pub fn get(&self, to: SocketAddr, transport: Transport) -> Option<&PinholeSpec> {
+        self.entries.get(&(to, transport)).map(|pinhole| &pinhole.spec)
     }
 
     /// How many there are.
@@ -177,10 +234,17 @@ impl PinholeTable {
             Entry::Occupied(mut place) => {
                 let pinhole = place.get_mut();
                 let sender = claim.sender;
-                match pinhole.owners.iter().position(|(other, _)| *other == owner) {
-                    Some(place) => pinhole.owners[place].1 = claim,
+                let learns = claim.latch.as_ref().map(|latch| latch.announced);
+                let before = match pinhole.owners.iter().position(|(other, _)| *other == owner) {
+                    Some(place) => std::mem::replace(&mut pinhole.owners[place].1, claim).latch,
                     None if pinhole.owners.len() >= MAX_OWNERS => return Err(Refusal::TooManyStreams),
-                    None => pinhole.owners.push((owner, claim)),
+                    None => {
+                        pinhole.owners.push((owner, claim));
+                        None
+                    }
+                };
+                if before.is_some_and(|latch| Some(latch.announced) != learns) {
+                    pinhole.learn_anew(actions);
                 }
                 pinhole.tell(actions);
                 if pinhole.spec.senders.contains(&sender) { Ok(()) } else { Err(Refusal::TooManyStreams) }
@@ -217,6 +281,15 @@ impl PinholeTable {
 }
 
 impl Pinhole {
+    /// The sender has moved, behind the same address: its port is to be learnt again.
+    fn learn_anew(&self, actions: &mut Vec<Action>) {
+        if self.spec.latch.is_some() {
+            let PinholeSpec { to, transport, call, .. } = self.spec;
+            actions.push(Action::Close { to, transport, call, reason: EndReason::Moved });
+            actions.push(Action::Open(self.spec.clone()));
+        }
+    }
+
     /// Tells a change, if there is one.
     fn tell(&mut self, actions: &mut Vec<Action>) {
         if let Some(spec) = union(&self.owners).filter(|spec| *spec != self.spec) {
@@ -226,8 +299,8 @@ impl Pinhole {
     }
 }
 
-/// The pinhole these owners need together: kind, call and slot of the oldest, senders and patience of all.
-/// `None` without owners.
+/// The pinhole these owners need together: kind, call and slot of the oldest, senders and patience of all. It locks to
+/// one port only if that is enough for all of them. `None` without owners.
 fn union(owners: &[(Owner, Claim)]) -> Option<PinholeSpec> {
     let (owner, first) = owners.first()?;
     let mut senders = Vec::with_capacity(1);
@@ -243,6 +316,7 @@ fn union(owners: &[(Owner, Claim)]) -> Option<PinholeSpec> {
         senders,
         kind: first.kind,
         idle: owners.iter().map(|(_, claim)| claim.idle).max().unwrap_or(first.idle),
+        latch: owners.iter().map(|(_, claim)| claim.latch.as_ref().map(|latch| latch.window)).min().flatten(),
         call: owner.call,
         slot: first.slot,
     })
@@ -251,7 +325,7 @@ fn union(owners: &[(Owner, Claim)]) -> Option<PinholeSpec> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::call::End;
+    use crate::call::Ice;
 
     fn ip(last: u8) -> IpAddr {
         IpAddr::from([192, 0, 2, last])
@@ -268,6 +342,7 @@ mod tests {
             transport: Transport::Udp,
             kind: Kind::Rtp,
             sender: Sender { ip: ip(sender), port: None },
+            latch: None,
             idle: Duration::from_secs(1),
             slot: 0,
         }
@@ -338,24 +413,92 @@ mod tests {
         assert_eq!(actions.len(), 1, "one sender: one opening, no changes");
     }
 
+    fn stream() -> Stream {
+        Stream::new(Medium::Audio, [ip(1), ip(2)])
+    }
+
+    fn list(stream: &Stream) -> Vec<(SocketAddr, Kind, IpAddr)> {
+        claims(CallId(1), StreamKey { branch: 0, index: 0 }, stream, Duration::ZERO, 0)
+            .map(|(_, claim)| (claim.to, claim.kind, claim.sender.ip))
+            .collect()
+    }
+
+    fn at(n: u8, port: u16) -> SocketAddr {
+        SocketAddr::new(ip(n), port)
+    }
+
+    #[test]
+    fn further_pairs_of_ports_are_two_apart() {
+        let mut stream = stream();
+        stream.ends[0].media = Some(at(1, 20_000));
+        stream.ends[0].control = Some(at(1, 20_777));
+        stream.ends[0].extra = 1;
+        let ports: Vec<_> = list(&stream).iter().map(|(to, kind, _)| (to.port(), *kind)).collect();
+        let (rtp, rtcp) = (Kind::Rtp, Kind::Rtcp);
+        assert_eq!(ports, [(20_000, rtp), (20_777, rtcp), (20_002, rtp), (20_779, rtcp)]);
+        stream.ends[0].media = Some(at(1, 65_534));
+        assert_eq!(list(&stream).len(), 3, "no port beyond the last");
+    }
+
+    #[test]
+    fn candidates_receive_from_each_of_the_others_addresses() {
+        let candidate = |n, port, control| Candidate { address: at(n, port), control };
+        let mut stream = stream();
+        stream.ends[0].media = Some(at(1, 20_000));
+        let mut ice = Ice::default();
+        ice.candidates[0] = vec![candidate(3, 21_000, false), candidate(3, 21_001, true)];
+        stream.ice = Some(Box::new(ice.clone()));
+        let (rtp, rtcp) = (Kind::Rtp, Kind::Rtcp);
+        let half = [(at(1, 20_000), rtp, ip(2)), (at(3, 21_000), rtp, ip(2)), (at(3, 21_001), rtcp, ip(2))];
+        assert_eq!(list(&stream), half, "while the other's are not known");
+
+        // Of the other's addresses a pinhole names four.
+        ice.candidates[1] = (2..9).map(|n| candidate(n, 30_000, false)).collect();
+        stream.ice = Some(Box::new(ice));
+        let own = |stream: &Stream, to: SocketAddr| {
+            let mut from: Vec<_> =
+                list(stream).iter().filter(|(at, ..)| *at == to).map(|(_, _, ip)| *ip).collect();
+            from.sort_unstable();
+            from
+        };
+        for to in [at(1, 20_000), at(3, 21_000), at(3, 21_001)] {
+            assert_eq!(own(&stream, to), [ip(2), ip(3), ip(4), ip(5)], "{to}");
+        }
+        stream.mux = true;
+        assert!(own(&stream, at(3, 21_001)).is_empty(), "RTCP has no port of its own");
+    }
+
+    #[test]
+    fn a_pinhole_learns_a_port_only_if_that_is_enough_for_all_and_anew_when_its_sender_moves() {
+        let behind = |port| Some(Behind { announced: at(200, port), window: Duration::from_secs(10) });
+        let learning = |port| Claim { latch: behind(port).map(Box::new), ..claim(7) };
+        let mut table = PinholeTable::new(10);
+        let mut actions = Vec::new();
+        let latches = |actions: &mut Vec<Action>| -> Vec<Option<bool>> {
+            let latch = |action| match action {
+                Action::Open(spec) | Action::Update(spec) => Some(spec.latch.is_some()),
+                _ => None,
+            };
+            actions.drain(..).map(latch).collect()
+        };
+        table.claim(owner(1), learning(1), &mut actions).expect("room");
+        table.claim(owner(1), learning(1), &mut actions).expect("said again");
+        assert_eq!(latches(&mut actions), [Some(true)]);
+        table.claim(owner(1), learning(2), &mut actions).expect("moved");
+        assert_eq!(latches(&mut actions), [None, Some(true)], "closed and opened");
+        table.claim(owner(2), claim(8), &mut actions).expect("room");
+        assert_eq!(latches(&mut actions), [Some(false)]);
+        table.claim(owner(1), learning(3), &mut actions).expect("moved");
+        assert_eq!(latches(&mut actions), [], "nothing had been learnt");
+        table.release(owner(2), claim(8).to, Transport::Udp, EndReason::Bye, &mut actions);
+        assert_eq!(latches(&mut actions), [Some(true)]);
+    }
+
     #[test]
     fn senders_are_the_other_end_and_nothing_wider() {
-        let end = |n: u8| End { signalling: ip(n), media: None, control: None, sends: None };
-        let mut stream = Stream {
-            medium: Medium::Audio,
-            mux: false,
-            held: false,
-            codec: String::new(),
-            ends: [end(1), end(2)],
-        };
-        let list = |stream: &Stream| -> Vec<(SocketAddr, Kind, IpAddr)> {
-            claims(CallId(1), StreamKey { branch: 0, index: 0 }, stream, Duration::ZERO, 0)
-                .map(|(_, claim)| (claim.to, claim.kind, claim.sender.ip))
-                .collect()
-        };
+        let mut stream = stream();
         assert_eq!(list(&stream), []);
 
-        let at = |n: u8, port| SocketAddr::new(ip(n), port);
         stream.ends[0].media = Some(at(1, 20_000));
         stream.ends[0].control = Some(at(1, 20_001));
         assert_eq!(

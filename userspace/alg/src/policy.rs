@@ -24,12 +24,15 @@ pub fn media(rules: &RuleSet, compiled: &Compiled) -> Policy {
             MediaAuthority::Any => Authority::Any,
         },
         h323: rule.h323.clone(),
+        sip: rule.sip.clone(),
+        ends: [rule.from.clone(), rule.to.clone()],
     });
-    let InspectPolicies { h323, sccp, mgcp, tftp } = rules.inspect().clone();
+    let InspectPolicies { h323, sip, sccp, mgcp, tftp } = rules.inspect().clone();
     Policy {
         ports: rules.settings().media_ports.clone(),
         rules: compiled.slots.iter().copied().zip(policies).collect(),
         h323,
+        sip,
         sccp,
         mgcp,
         tftp,

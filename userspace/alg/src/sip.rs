@@ -13,12 +13,17 @@
 //!   Within a dialog an offer only adds: what was agreed stays open until the answer takes its place, and a
 //!   refused offer leaves no trace.
 //! - Every fork of an INVITE that answers is a branch of the call's streams; the first 2xx closes the others.
+//! - A call whose INVITE names another dialog in Replaces ends that one's media with its 2xx, if the party that
+//!   answers is a party of it. REFER moves nothing by itself: what it leads to is signalled like any call.
 //! - A BYE does not close by itself: its 2xx, 408 or 481 does, so that a forged one, which the other end
 //!   challenges or refuses, cuts nobody off. If it has no response the dialog closes after [`BYE_GRACE`].
 
+mod guard;
 mod hop;
 mod media;
-mod register;
+mod policy;
+mod registrations;
+mod subscriptions;
 
 use std::collections::HashMap;
 use std::collections::hash_map::DefaultHasher;
@@ -26,7 +31,7 @@ use std::hash::{Hash, Hasher};
 use std::time::Duration;
 
 use callgate_protocols::sdp;
-use callgate_protocols::sip::{self, Message, Method, Start};
+use callgate_protocols::sip::{self, Message, Method, Replaces, Start};
 use callgate_shared::Reason;
 use callgate_shared::policy::Inspect;
 
@@ -35,13 +40,18 @@ use crate::call::Call;
 use crate::core::Core;
 use hop::{Hop, Purpose, Transaction};
 use media::Line;
-use register::Registrars;
+use policy::Screen;
+use registrations::Registrations;
+pub use registrations::{Binding, is_binding};
 
 /// How long a BYE may stay without a response before its dialog closes all the same: three retransmissions
 /// (RFC 3261 section 17.1.2.2). Its sender has stopped listening long since (section 15.1.1).
 pub const BYE_GRACE: Duration = Duration::from_secs(5);
 /// How long a cancelled INVITE may stay without its final response (RFC 3261 section 9.1: 64*T1).
 pub const CANCEL_GRACE: Duration = Duration::from_secs(32);
+/// How long an offer within a dialog may stay without a final response: longer than a proxy waits for that of an
+/// INVITE (RFC 3261 section 16.6: Timer C).
+const OFFER_PATIENCE: Duration = Duration::from_secs(200);
 /// How long after its interval a session counts as over that was not refreshed (RFC 4028 section 10).
 const SESSION_GRACE: Duration = Duration::from_secs(32);
 /// Least session interval, in seconds (RFC 4028 section 4).
@@ -54,7 +64,8 @@ const MAX_HOPS: usize = 16;
 pub struct Tracker {
     /// By Call-ID.
     calls: HashMap<String, Vec<Hop>>,
-    registrars: Registrars,
+    registrations: Registrations,
+    screen: Screen,
 }
 
 impl Tracker {
@@ -63,16 +74,30 @@ impl Tracker {
         if sip::is_keep_alive(bytes) {
             return Verdict::Pass;
         }
-        let Ok(message) = Message::parse(bytes) else {
-            return Verdict::Drop(Reason::AlgMalformed);
+        let message = match Message::parse(bytes) {
+            Ok(message) => message,
+            Err(error) => return policy::not_sip(core, context, error),
         };
-        match message.start {
+        let checked = match message.start {
+            Start::Request { .. } => self.check_request(core, context, bytes, &message),
+            Start::Response { status, .. } => self.check_response(core, context, bytes, &message, status),
+        };
+        // Before it is read, as it may end its call; after it, where it begins one.
+        let noted = self.note(core, context, &message, checked.is_err());
+        if let Err(verdict) = checked {
+            return verdict;
+        }
+        let verdict = match message.start {
             Start::Request { method, .. } => self.request(core, context, &message, method),
             Start::Response { status, .. } => {
                 self.response(core, context, &message, status);
                 Verdict::Pass
             }
+        };
+        if !noted {
+            self.note(core, context, &message, false);
         }
+        verdict
     }
 
     /// Time passes: closes what has waited for a response, or for a session refresh, for too long.
@@ -84,11 +109,15 @@ impl Tracker {
             hops.retain(|hop| !hop.over);
         }
         self.calls.retain(|_, hops| !hops.is_empty());
-        self.registrars.tick(now);
+        self.registrations.tick(core, now);
+        self.screen.tick(now);
     }
 
     /// The core has ended this call by itself.
     pub fn ended(&mut self, call: &Call) {
+        if is_binding(call) {
+            return self.registrations.ended(call);
+        }
         let Some(hops) = self.calls.get_mut(&call.key) else { return };
         hops.retain(|hop| hop.id != call.id);
         if hops.is_empty() {
@@ -98,12 +127,30 @@ impl Tracker {
 
     /// Takes up the calls of an earlier run from their records; calls of other protocols are left alone.
     pub fn restore(&mut self, calls: &[&Call]) {
-        for call in calls.iter().filter(|call| call.protocol == Inspect::Sip) {
+        for call in calls.iter().filter(|call| call.protocol == Inspect::Sip && !is_binding(call)) {
             let hops = self.calls.entry(call.key.clone()).or_default();
             if hops.len() < MAX_HOPS {
                 hops.push(Hop::restore(call));
             }
         }
+    }
+
+    /// Takes up the registrations of an earlier run.
+    pub fn restore_bindings(&mut self, core: &mut Core, calls: &[Call], now: Time) {
+        for call in calls.iter().filter(|call| is_binding(call)) {
+            self.registrations.resume(core, now, call);
+        }
+    }
+
+    /// Who is registered where.
+    pub fn bindings(&self) -> impl Iterator<Item = &Binding> {
+        self.registrations.iter()
+    }
+
+    /// Whether a request with this Call-ID and these tags belongs to a dialog that is known, early ones included.
+    pub(crate) fn knows_dialog(&self, call_id: &str, from_tag: &str, to_tag: &str) -> bool {
+        let hops = self.calls.get(call_id).into_iter().flatten();
+        hops.into_iter().any(|hop| hop.dialog(from_tag, to_tag).is_some())
     }
 
     fn request(&mut self, core: &mut Core, context: &Context, message: &Message, method: Method) -> Verdict {
@@ -122,7 +169,8 @@ impl Tracker {
                     hop.cancel(via, context.now);
                 }
             }
-            Method::Register => self.registrars.request(context, message, transaction_id(message)),
+            Method::Register if self.is_bare(core, context, message) => {}
+            Method::Register => self.registrations.request(context, message, transaction_id(message)),
             // OPTIONS and the like describe what a party could do, and open nothing.
             Method::Options | Method::Other(_) => {}
         }
@@ -132,6 +180,7 @@ impl Tracker {
     /// An INVITE that starts a call, repeats one with credentials, or is another branch of it.
     fn invite(&mut self, core: &mut Core, context: &Context, message: &Message) -> Verdict {
         let tag = message.from.tag.unwrap_or_default();
+        let described = if self.is_bare(core, context, message) { None } else { description(message) };
         let hops = self.calls.get(message.call_id).map_or(&[][..], Vec::as_slice);
         let place = match hops.iter().position(|hop| hop.continues(tag, context)) {
             Some(place) => place,
@@ -143,7 +192,10 @@ impl Tracker {
                     return Verdict::Drop(Reason::AlgMemory);
                 };
                 core.change_call(id, |call| call.parties = [party(&message.from), party(&message.to)]);
+                self.admit(core, context, message, id);
                 let hops = self.calls.entry(message.call_id.to_owned()).or_default();
+                // Most calls have one.
+                hops.reserve_exact(1);
                 hops.push(Hop::new(id, [context.source, context.destination], tag));
                 hops.len() - 1
             }
@@ -151,7 +203,8 @@ impl Tracker {
         let Some(hop) = self.calls.get_mut(message.call_id).and_then(|hops| hops.get_mut(place)) else {
             return Verdict::Pass;
         };
-        hop.invite(core, context, transaction_id(message), message.cseq.number, description(message));
+        let (id, number) = (transaction_id(message), message.cseq.number);
+        hop.invite(core, context, id, number, described, message.replaces());
         hop.remember(core);
         Verdict::Pass
     }
@@ -198,10 +251,11 @@ impl Tracker {
     fn response(&mut self, core: &mut Core, context: &Context, message: &Message, status: u16) {
         let id = transaction_id(message);
         if message.method() == Method::Register {
-            return self.registrars.response(core, context, message, id);
+            return self.registrations.response(core, context, message, id);
         }
         let Some(hops) = self.calls.get_mut(message.call_id) else { return };
         let described = description(message);
+        let mut replaced = None;
         for hop in hops.iter_mut() {
             let Some(place) = hop.transactions.iter().position(|t| t.is(id, message.cseq.number)) else {
                 continue;
@@ -209,6 +263,9 @@ impl Tracker {
             match (hop.transactions[place].purpose, message.method()) {
                 (Purpose::Invite { .. }, Method::Invite) => {
                     let tag = message.to.tag.unwrap_or_default();
+                    if (200..300).contains(&status) {
+                        replaced = replaced.or_else(|| hop.transactions[place].replaces.take());
+                    }
                     hop.invite_response(core, context, place, status, tag, described.as_deref());
                 }
                 (Purpose::Offer { .. }, Method::Invite | Method::Update | Method::Prack) => {
@@ -232,6 +289,22 @@ impl Tracker {
         hops.retain(|hop| !hop.over);
         if hops.is_empty() {
             self.calls.remove(message.call_id);
+        }
+        if let Some(replaced) = replaced {
+            self.replaced(core, context, &replaced);
+        }
+    }
+
+    /// The sender of this message has agreed that a call takes the place of one of its dialogs.
+    fn replaced(&mut self, core: &mut Core, context: &Context, replaces: &Replaces) {
+        let Some(hops) = self.calls.get_mut(&*replaces.call_id) else { return };
+        for hop in hops.iter_mut() {
+            hop.replaced(core, replaces, context);
+            hop.remember(core);
+        }
+        hops.retain(|hop| !hop.over);
+        if hops.is_empty() {
+            self.calls.remove(&*replaces.call_id);
         }
     }
 }

@@ -29,6 +29,8 @@ pub enum BlockCause {
     Scan,
     /// It was above the limit of a rule with `above = { block = … }`.
     Limit,
+    /// It guessed passwords, users or servers: `guard` of `[inspect.sip]`.
+    Attack,
     /// An earlier run of the daemon; why is not known any more.
     EarlierRun,
 }
@@ -40,6 +42,7 @@ impl BlockCause {
             Self::Operator => "operator",
             Self::Scan => "scan",
             Self::Limit => "limit",
+            Self::Attack => "attack",
             Self::EarlierRun => "earlier-run",
         }
     }

@@ -62,6 +62,15 @@ pub struct StreamRow {
     pub held: bool,
     /// RTP and RTCP share a port.
     pub mux: bool,
+    /// Signalling says that it is encrypted.
+    #[serde(default)]
+    pub secure: bool,
+    /// The parties look for a way by ICE.
+    #[serde(default)]
+    pub ice: bool,
+    /// A party is behind address translation: where it receives is learnt from what it sends.
+    #[serde(default)]
+    pub learned: bool,
     /// Where the caller receives it; `None` while unknown.
     pub caller: Option<SocketAddr>,
     /// Where the caller receives RTCP, if elsewhere.
@@ -81,8 +90,11 @@ pub struct PinholeRow {
     pub transport: Transport,
     /// What flows through it: `rtp`, `rtcp` …
     pub kind: String,
-    /// Who may send.
+    /// Who may send; with the port that was learnt, where one was to be.
     pub from: Vec<Peer>,
+    /// It was not announced, but learnt from a packet: its sender's port, or, where a rule has `tls_media`, all of it.
+    #[serde(default)]
+    pub learned: bool,
     /// Number of the call it belongs to.
     pub call: u64,
     /// That call's identifier in its protocol; `None` when the call is no longer known.
@@ -141,6 +153,9 @@ impl StreamRow {
             codec: stream.codec.clone(),
             held: stream.held,
             mux: stream.mux,
+            secure: stream.secure,
+            ice: stream.ice.is_some(),
+            learned: stream.ends.iter().any(|end| end.behind.is_some()),
             caller: caller.media,
             caller_rtcp: caller.control,
             callee: callee.media,

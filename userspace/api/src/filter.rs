@@ -114,7 +114,7 @@ pub fn network(text: &str) -> Option<IpNet> {
 }
 
 /// Percent-encoding (RFC 3986 section 2.1) of all but unreserved characters.
-fn encoded(text: &str) -> String {
+pub(crate) fn encoded(text: &str) -> String {
     let byte = |byte: u8| match byte {
         b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => char::from(byte).to_string(),
         _ => format!("%{byte:02X}"),
@@ -123,7 +123,7 @@ fn encoded(text: &str) -> String {
 }
 
 /// The reverse; `None` where it is not that of UTF-8.
-fn decoded(text: &str) -> Option<String> {
+pub(crate) fn decoded(text: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.bytes();
     while let Some(byte) = rest.next() {

@@ -13,6 +13,8 @@
 //! | `GET /v1/phones`    |                   | [`Page`] of [`PhoneRow`]     |
 //! | `GET /v1/events`    |                   | [`EventPage`]                |
 //! | `GET /v1/h323/registrations` |          | [`Page`] of [`RegistrationRow`] |
+//! | `GET /v1/sip/registrations` |           | [`Page`] of [`BindingRow`] |
+//! | `GET /v1/calls/ladder` |                | [`Page`] of [`LadderRow`]: `?call=` as [`CallQuery::to_query`] writes it |
 //! | `GET /v1/blocks`    |                   | [`Page`] of [`BlockRow`]     |
 //! | `POST /v1/block`    | [`BlockRequest`]  | [`BlockRow`]                 |
 //! | `POST /v1/unblock`  | [`UnblockRequest`] | [`BlockRow`], as it was     |
@@ -32,6 +34,8 @@
 //! - [`filter`]: which flows are wanted
 //! - [`blocks`]: blocked addresses
 //! - [`phones`]: phones that register
+//! - [`ladder`]: the messages of a call
+//! - [`sip`]: registrations of SIP clients
 //! - [`h323`]: registrations with gatekeepers, and details of H.323 calls
 //! - [`events`]: what happened to phones, gateways and files
 //! - [`explain`]: what would become of a packet, and why
@@ -46,7 +50,9 @@ pub mod events;
 pub mod explain;
 pub mod filter;
 pub mod h323;
+pub mod ladder;
 pub mod phones;
+pub mod sip;
 pub mod status;
 pub mod traffic;
 
@@ -59,7 +65,9 @@ pub use events::{EventPage, EventRow, PacketRow};
 pub use explain::{ExplainRequest, ExplainedRule, ExplainedStep, Explanation};
 pub use filter::{BadFilter, FlowFilter};
 pub use h323::{H323Call, RegistrationRow};
+pub use ladder::{CallQuery, LadderRow, StepRow};
 pub use phones::PhoneRow;
+pub use sip::BindingRow;
 pub use status::{Alg, Interface, Mode, ReloadError, RulesFile, Status, Totals, XdpMode};
 pub use traffic::{
     BuiltinRow, CounterRow, DefaultRow, FlowRow, FlowState, Killed, RuleRow, Rules, TableSizes, ZoneRow,

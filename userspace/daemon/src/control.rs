@@ -20,9 +20,10 @@ use std::time::Duration;
 
 use callgate_alg::event::EventKind;
 use callgate_api::{
-    BadFilter, BlockRequest, BlockRow, CallRow, CounterRow, DEFAULT_BLOCK_S, DEFAULT_LIMIT, ErrorReply,
-    EventPage, ExplainRequest, Explanation, FlowFilter, FlowRow, Killed, MAX_LIMIT, Page, PhoneRow,
-    PinholeRow, RegistrationRow, ReloadReply, ReloadRequest, Rules, Status, UnblockRequest,
+    BadFilter, BindingRow, BlockRequest, BlockRow, CallQuery, CallRow, CounterRow, DEFAULT_BLOCK_S,
+    DEFAULT_LIMIT, ErrorReply, EventPage, ExplainRequest, Explanation, FlowFilter, FlowRow, Killed,
+    LadderRow, MAX_LIMIT, Page, PhoneRow, PinholeRow, RegistrationRow, ReloadReply, ReloadRequest, Rules,
+    Status, UnblockRequest,
 };
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::{Bytes, Incoming};
@@ -125,6 +126,20 @@ pub enum Command {
         limit: usize,
         /// The answer.
         reply: Reply<Page<RegistrationRow>>,
+    },
+    /// The first `limit` registrations of SIP clients.
+    Bindings {
+        /// Most rows wanted.
+        limit: usize,
+        /// The answer.
+        reply: Reply<Page<BindingRow>>,
+    },
+    /// The messages of a call.
+    Ladder {
+        /// Which one.
+        query: CallQuery,
+        /// The answer.
+        reply: Reply<Page<LadderRow>>,
     },
     /// What happened.
     Events {
@@ -372,11 +387,13 @@ async fn answer(request: Request<Incoming>, peer: Peer, commands: &mpsc::Sender<
         | "/v1/counters"
         | "/v1/phones"
         | "/v1/h323/registrations"
+        | "/v1/sip/registrations"
+        | "/v1/calls/ladder"
         | "/v1/events"
         | "/v1/blocks" => Method::GET,
         "/v1/explain" | "/v1/reload" | "/v1/block" | "/v1/unblock" | "/v1/flows/kill" => Method::POST,
         _ => {
-            let hint = "there are /v1/status, calls, pinholes, flows, rules, counters, phones, h323/registrations, events, blocks, block, unblock, flows/kill, explain and reload";
+            let hint = "there are /v1/status, calls, calls/ladder, pinholes, flows, rules, counters, phones, h323/registrations, sip/registrations, events, blocks, block, unblock, flows/kill, explain and reload";
             return Err(Failure::new(StatusCode::NOT_FOUND, format!("nothing at {path}"), hint));
         }
     };
@@ -420,6 +437,16 @@ async fn answer(request: Request<Incoming>, peer: Peer, commands: &mpsc::Sender<
         "/v1/h323/registrations" => {
             let limit = limit()?;
             ask(commands, |reply| Command::Registrations { limit, reply }).await
+        }
+        "/v1/sip/registrations" => {
+            let limit = limit()?;
+            ask(commands, |reply| Command::Bindings { limit, reply }).await
+        }
+        "/v1/calls/ladder" => {
+            let query = parts.uri.query().unwrap_or_default();
+            let query = CallQuery::from_query(query)
+                .ok_or_else(|| unreadable(query, "use ?call=NUMBER or ?call=CALL-ID"))?;
+            ask(commands, |reply| Command::Ladder { query, reply }).await
         }
         "/v1/events" => {
             let query = event_query(parts.uri.query())?;
@@ -756,6 +783,9 @@ mod tests {
         for (query, expected) in [("", DEFAULT_LIMIT), ("?limit=5", 5), ("?limit=999999999", MAX_LIMIT)] {
             let (status, body) = bench.get(&format!("/v1/calls{query}")).await;
             assert_eq!((status, body), (200, format!("{{\"rows\":[],\"total\":{expected}}}\n")), "{query}");
+        }
+        for wrong in ["", "?call=", "?id=3"] {
+            assert_eq!(bench.get(&format!("/v1/calls/ladder{wrong}")).await.0, 400, "{wrong}");
         }
         for query in ["?limit=-1", "?limit=", "?offset=3", "?limit=99999999999999999999999"] {
             assert_eq!(bench.get(&format!("/v1/calls{query}")).await.0, 400, "{query}");

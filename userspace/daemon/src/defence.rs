@@ -11,7 +11,8 @@ use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, SystemTime};
 
-use callgate_alg::action::Time;
+use callgate_alg::action::{Suspect, Time, Transport};
+use callgate_alg::call::State;
 use callgate_alg::event::{Event, EventKind};
 use callgate_alg::policy;
 use callgate_api::{BlockCause, BlockRequest, BlockRow, DEFAULT_BLOCK_S, ErrorReply, MAX_BLOCK_S, PacketRow};
@@ -36,6 +37,8 @@ const REFRESH: Duration = Duration::from_secs(5);
 const FLOWS_BELIEVED: Duration = Duration::from_secs(10);
 /// Blocks for scans that are weighed within a second; more is a flood from made-up sources.
 const SCANS_PER_SECOND: u32 = 20;
+/// Blocks for attacks, likewise.
+const ATTACKS_PER_SECOND: u32 = 20;
 /// Blocks for limits, likewise.
 const LIMITS_PER_SECOND: u32 = 100;
 /// After the rules could not be refitted.
@@ -53,8 +56,8 @@ pub(crate) struct Defence {
     named: Vec<PrefixSet>,
     /// Who has answered in a known flow, and when that was looked up.
     responders: (Time, HashSet<IpAddr>),
-    /// The second, and the blocks for scans and for limits weighed in it.
-    weighed: (Time, [u32; 2]),
+    /// The second, and the blocks for scans, for limits and for attacks weighed in it.
+    weighed: (Time, [u32; 3]),
     refreshed: Time,
     not_before: Time,
 }
@@ -105,7 +108,7 @@ impl Defence {
             addresses,
             named: Vec::new(),
             responders: (Time::default(), HashSet::new()),
-            weighed: (Time::default(), [0; 2]),
+            weighed: (Time::default(), [0; 3]),
             refreshed: Time::default(),
             not_before: Time::default(),
         }
@@ -127,11 +130,14 @@ impl Defence {
     /// Whether one more block for this cause may be weighed within this second.
     fn may_weigh(&mut self, cause: BlockCause, now: Time) -> bool {
         if now.since(self.weighed.0) >= Duration::from_secs(1) {
-            self.weighed = (now, [0; 2]);
+            self.weighed = (now, [0; 3]);
         }
-        let [scans, limits] = &mut self.weighed.1;
-        let (count, most) =
-            if cause == BlockCause::Scan { (scans, SCANS_PER_SECOND) } else { (limits, LIMITS_PER_SECOND) };
+        let [scans, limits, attacks] = &mut self.weighed.1;
+        let (count, most) = match cause {
+            BlockCause::Scan => (scans, SCANS_PER_SECOND),
+            BlockCause::Attack => (attacks, ATTACKS_PER_SECOND),
+            _ => (limits, LIMITS_PER_SECOND),
+        };
         *count += 1;
         *count <= most
     }
@@ -150,6 +156,9 @@ impl Firewall {
             let packet = self.packet_row(&event, reason);
             self.events.dropped(packet, event.cause == cause::LOG, now);
         }
+        if reason == Reason::SecondSource {
+            self.second_source(&event, now);
+        }
         let source = IpAddr::from(event.source);
         if self.defence.blocks.until(source).is_some_and(|until| until > now) {
             return;
@@ -162,6 +171,18 @@ impl Firewall {
                 self.scanned(source, event.zone, now);
             }
         }
+    }
+
+    /// Media came from another port than the one a pinhole has learnt.
+    fn second_source(&mut self, event: &counters::Event, now: Time) {
+        let to = SocketAddr::new(event.destination.into(), event.destination_port);
+        let source = SocketAddr::new(event.source.into(), event.source_port);
+        let Some(spec) = self.engine.pinhole(to, Transport::Udp) else { return };
+        let Some(call) = self.engine.call(spec.call) else { return };
+        let text = format!("to {to}, of call {} ({} → {})", call.key, call.parties[0], call.parties[1]);
+        let told =
+            Event::at(now, EventKind::SecondSource, call.protocol, source, &call.id.0.to_string(), &text);
+        self.events.record(told);
     }
 
     /// Blocks an address because an operator wants it.
@@ -310,6 +331,23 @@ impl Firewall {
         self.block_unless(exemption, source, scan.block, BlockCause::Scan, text);
     }
 
+    /// Somebody guesses passwords, users or servers. What may be forged is weighed like a scan. Who was there for
+    /// certain is not excused by a handshake, and who has guessed passwords not by being named in a rule either.
+    pub(crate) fn suspected(&mut self, suspect: &Suspect, zone: u8, now: Time) {
+        let source = suspect.source.to_canonical();
+        let blocked = self.defence.blocks.until(source).is_some_and(|until| until > now);
+        if blocked || !self.defence.may_weigh(BlockCause::Attack, now) {
+            return;
+        }
+        let known = self.never_blocked(source).or_else(|| self.has_business(source, now));
+        let exemption = match known {
+            None if !suspect.proven => self.stranger_exemption(source, zone, now),
+            None if !suspect.passwords => self.neighbour_exemption(source, zone, now),
+            known => known,
+        };
+        self.block_unless(exemption, source, suspect.life, BlockCause::Attack, suspect.text.clone());
+    }
+
     fn block_unless(
         &mut self,
         exemption: Option<Exemption>,
@@ -335,12 +373,20 @@ impl Firewall {
 
     /// Why an address must not be blocked for a scan.
     fn exemption(&mut self, address: IpAddr, zone: u8, now: Time) -> Option<Exemption> {
-        if let Some(exemption) = self.never_blocked(address).or_else(|| self.known(address, now)) {
-            return Some(exemption);
-        }
+        let known = self.never_blocked(address).or_else(|| self.known(address, now));
+        known.or_else(|| self.stranger_exemption(address, zone, now))
+    }
+
+    /// What speaks for an address that is neither known nor part of a call.
+    fn stranger_exemption(&mut self, address: IpAddr, zone: u8, now: Time) -> Option<Exemption> {
         if self.kernel.is_vouched(address, now) {
             return Some(Exemption::Vouched);
         }
+        self.neighbour_exemption(address, zone, now)
+    }
+
+    /// The same, where a handshake does not count.
+    fn neighbour_exemption(&mut self, address: IpAddr, zone: u8, now: Time) -> Option<Exemption> {
         if self.defence.named.iter().any(|networks| networks.contains(address)) {
             return Some(Exemption::Named);
         }
@@ -363,8 +409,19 @@ impl Firewall {
         self.defence.addresses.contains(&address).then_some(Exemption::Own)
     }
 
-    /// Who has business here: what is configured, registered, or part of a call.
-    fn known(&self, address: IpAddr, now: Time) -> Option<Exemption> {
+    /// Who has business here for certain: what is configured, registered, or part of a call that was answered. One
+    /// that only rings may be a guess itself.
+    fn has_business(&self, address: IpAddr, now: Time) -> Option<Exemption> {
+        self.peer(address, now).or_else(|| {
+            let talks = |call: &callgate_alg::Call| {
+                call.state == State::Connected && call.signalling.iter().any(|end| end.ip() == address)
+            };
+            self.engine.calls().any(talks).then_some(Exemption::Call)
+        })
+    }
+
+    /// Who is configured or registered.
+    fn peer(&self, address: IpAddr, now: Time) -> Option<Exemption> {
         let settings = self.rules.settings();
         if settings.protected.contains(address) || self.defence.peers.contains(address, now) {
             return Some(Exemption::Peer);
@@ -372,6 +429,14 @@ impl Firewall {
         // Those that have registered since the peers were written.
         if self.engine.registered().any(|(known, until)| known.to_canonical() == address && until > now) {
             return Some(Exemption::Peer);
+        }
+        None
+    }
+
+    /// Who has business here: what is configured, registered, or part of a call.
+    fn known(&self, address: IpAddr, now: Time) -> Option<Exemption> {
+        if let Some(exemption) = self.peer(address, now) {
+            return Some(exemption);
         }
         let in_call = |call: &callgate_alg::Call| call.signalling.iter().any(|end| end.ip() == address);
         let streams = self.engine.pinholes();

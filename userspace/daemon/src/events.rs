@@ -181,6 +181,8 @@ const fn is_cheap(kind: EventKind) -> bool {
         kind,
         EventKind::Refused
             | EventKind::Violation
+            | EventKind::Attack
+            | EventKind::SecondSource
             | EventKind::FileAsked
             | EventKind::FileFailed
             | EventKind::CallStarted

@@ -20,6 +20,7 @@ use callgate_shared::counters::Count;
 use callgate_shared::flow::FlowKey;
 use callgate_shared::judge::fragment_key;
 use callgate_shared::packet::{self, Packet};
+use callgate_shared::policy::ZONE_NONE;
 use jiff::Zoned;
 use tracing::{debug, error, info, warn};
 
@@ -191,7 +192,7 @@ impl Firewall {
         let Some((vnet, bytes)) = packet_bytes.split_at_checked(VNET_HEADER) else { return Outcome::Keep };
         let Ok(packet) = packet::parse(&bytes) else { return Outcome::Keep };
         let verdict = self.read(vnet, bytes, &packet);
-        self.carry_out();
+        self.carry_out(self.rules.zone_of(&interface.name));
         let observe = self.rules.settings().mode == Mode::Observe;
         let Some(reason) = verdict.reason() else {
             return match verdict {
@@ -245,8 +246,8 @@ impl Firewall {
         self.kernel.inspected(&key)
     }
 
-    /// Carries out what the engine wants, before the packet that caused it goes on.
-    fn carry_out(&mut self) {
+    /// Carries out what the engine wants, before the packet that caused it, from this zone, goes on.
+    fn carry_out(&mut self, zone: u8) {
         let now = now();
         for action in self.engine.take_actions() {
             self.journal.record(&action);
@@ -276,6 +277,10 @@ impl Firewall {
                 }
                 Action::Event(event) => {
                     self.events.record(event.clone());
+                    Ok(())
+                }
+                Action::Suspect(suspect) => {
+                    self.suspected(suspect, zone, now);
                     Ok(())
                 }
                 Action::Refused { address, call, refusal } => {
@@ -312,7 +317,7 @@ impl Firewall {
             self.sweep(now);
         }
         self.engine.tick(now);
-        self.carry_out();
+        self.carry_out(ZONE_NONE);
         self.defend(now);
     }
 

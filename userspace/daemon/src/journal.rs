@@ -277,10 +277,8 @@ fn read(path: &Path, boot: &str) -> io::Result<HashMap<CallId, Call>> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use callgate_alg::action::{EndReason, Time};
-    use callgate_alg::call::State;
+    use callgate_alg::call::{State, StreamMap};
     use callgate_shared::policy::Inspect;
     use tempfile::TempDir;
 
@@ -298,7 +296,7 @@ mod tests {
             parties: ["alice".to_owned(), "bob".to_owned()],
             started: Time(1),
             connected: Some(Time(2)),
-            streams: BTreeMap::new(),
+            streams: StreamMap::default(),
             memo: String::new(),
             slot: 3,
         }

@@ -24,6 +24,9 @@ const TUN_F_TSO4: libc::c_uint = 0x02;
 const TUN_F_TSO6: libc::c_uint = 0x04;
 /// The largest MTU a tap takes; nothing that fits the NIC may be refused here.
 const MTU: libc::c_int = 65_521;
+/// Frames that may wait to be read. A burst of calls while the daemon waits for a CPU must fit: what does not is
+/// lost, and comes again by retransmission only. Beyond this a wait would itself be longer than SIP's T1.
+const QUEUE: libc::c_int = 4_096;
 
 /// One tap. It vanishes with the value.
 #[derive(Debug)]
@@ -124,7 +127,7 @@ fn interface_request(name: &str) -> io::Result<libc::ifreq> {
     Ok(request)
 }
 
-/// Sets MTU and the up flag; the interface's index.
+/// Sets MTU, queue length and the up flag; the interface's index.
 fn bring_up(name: &str) -> io::Result<u32> {
     // SAFETY: a system call without pointers; the descriptor is owned from here on.
     let socket = unsafe {
@@ -137,6 +140,9 @@ fn bring_up(name: &str) -> io::Result<u32> {
     let mut request = interface_request(name)?;
     request.ifr_ifru.ifru_mtu = MTU;
     ioctl(&socket, libc::SIOCSIFMTU, &raw mut request as libc::c_ulong)?;
+    let mut request = interface_request(name)?;
+    request.ifr_ifru.ifru_metric = QUEUE;
+    ioctl(&socket, libc::SIOCSIFTXQLEN, &raw mut request as libc::c_ulong)?;
     let mut request = interface_request(name)?;
     request.ifr_ifru.ifru_flags = (libc::IFF_UP | libc::IFF_NOARP) as i16;
     ioctl(&socket, libc::SIOCSIFFLAGS, &raw mut request as libc::c_ulong)?;

@@ -1,10 +1,12 @@
 //! What the control socket shows, drawn from the firewall.
 
-use callgate_alg::action::Time;
+use std::time::SystemTime;
+
+use callgate_alg::action::{Sender, Time, Transport};
 use callgate_api::{
-    Alg, BlockRow, BuiltinRow, CallRow, CounterRow, DefaultRow, ErrorReply, FlowFilter, FlowRow, FlowState,
-    Interface, Killed, Mode, Page, Peer, PhoneRow, PinholeRow, RegistrationRow, RuleRow, Rules, RulesFile,
-    Status, TableSizes, Totals, XdpMode, ZoneRow,
+    Alg, BindingRow, BlockRow, BuiltinRow, CallQuery, CallRow, CounterRow, DEFAULT_LIMIT, DefaultRow,
+    ErrorReply, FlowFilter, FlowRow, FlowState, Interface, Killed, LadderRow, Mode, Page, Peer, PhoneRow,
+    PinholeRow, RegistrationRow, RuleRow, Rules, RulesFile, Status, TableSizes, Totals, XdpMode, ZoneRow,
 };
 use callgate_rules::ruleset::{self, AntiSpoof, RuleAction, Zone, ZoneRules};
 use callgate_rules::{Addresses, Sizes};
@@ -39,6 +41,8 @@ pub fn answer(firewall: &mut Firewall, command: Command) {
         Command::Counters(reply) => drop(reply.send(Ok(firewall.counter_rows()))),
         Command::Phones { limit, reply } => drop(reply.send(Ok(firewall.phone_rows(limit)))),
         Command::Registrations { limit, reply } => drop(reply.send(Ok(firewall.registration_rows(limit)))),
+        Command::Bindings { limit, reply } => drop(reply.send(Ok(firewall.binding_rows(limit)))),
+        Command::Ladder { query, reply } => drop(reply.send(Ok(firewall.ladder_rows(&query)))),
         Command::Events { query, reply } => {
             let EventQuery { after, kinds, limit } = query;
             drop(reply.send(Ok(firewall.events.page(after, &kinds, limit))));
@@ -101,9 +105,11 @@ impl Firewall {
         }
     }
 
-    /// All calls but those that only stand for what RAS has announced.
+    /// All calls but those that only stand for what RAS has announced, or for a registration.
     fn shown_calls(&self) -> impl Iterator<Item = &callgate_alg::Call> {
-        self.engine.calls().filter(|call| call.protocol != Inspect::Ras)
+        self.engine
+            .calls()
+            .filter(|call| call.protocol != Inspect::Ras && !callgate_alg::sip::is_binding(call))
     }
 
     fn call_rows(&self, limit: usize) -> Page<CallRow> {
@@ -125,7 +131,12 @@ impl Firewall {
                 to: pinhole.to,
                 transport: pinhole.transport,
                 kind: pinhole.kind.map_or("unknown", |kind| kind.name()).to_owned(),
-                from: pinhole.senders.into_iter().map(Peer::from).collect(),
+                from: pinhole
+                    .senders
+                    .into_iter()
+                    .map(|sender| Peer::from(Sender { port: sender.port.or(pinhole.learnt), ..sender }))
+                    .collect(),
+                learned: pinhole.learnt.is_some(),
                 call: pinhole.call.0,
                 call_key: self.engine.call(pinhole.call).map(|call| call.key.clone()),
                 packets: pinhole.packets,
@@ -135,7 +146,26 @@ impl Firewall {
                 expiry_left_s: pinhole.expires.since(now).as_secs(),
             }
         };
-        Page::of(pinholes.into_iter().map(row), limit)
+        // What a rule's `tls_media` has let an endpoint open: nobody has announced it.
+        let learned = self.kernel.flows().filter(|flow| flow.rtp).flat_map(|flow| {
+            let silent = now.since(flow.last_seen).as_secs();
+            let left = u64::from(self.rules.settings().timeouts.udp).saturating_sub(silent);
+            [0, 1].map(|side| PinholeRow {
+                to: flow.ends[1 - side],
+                transport: Transport::Udp,
+                kind: "rtp".to_owned(),
+                from: vec![Peer { ip: flow.ends[side].ip(), port: Some(flow.ends[side].port()) }],
+                learned: true,
+                call: 0,
+                call_key: None,
+                packets: flow.packets[side],
+                bytes: flow.bytes[side],
+                idle_s: silent,
+                idle_left_s: left,
+                expiry_left_s: left,
+            })
+        });
+        Page::of(pinholes.into_iter().map(row).chain(learned), limit)
     }
 
     fn phone_rows(&self, limit: usize) -> Page<PhoneRow> {
@@ -149,6 +179,26 @@ impl Firewall {
             self.engine.registrations().map(|one| RegistrationRow::new(one, now)).collect();
         rows.sort_by_key(|row| row.endpoint);
         Page::of(rows, limit)
+    }
+
+    fn binding_rows(&self, limit: usize) -> Page<BindingRow> {
+        let now = now();
+        let mut rows: Vec<_> = self.engine.bindings().map(|one| BindingRow::new(one, now)).collect();
+        rows.sort_by(|one, other| (&one.aor, &one.contact).cmp(&(&other.aor, &other.contact)));
+        Page::of(rows, limit)
+    }
+
+    /// The calls that are meant, those that are not over first.
+    fn ladder_rows(&self, query: &CallQuery) -> Page<LadderRow> {
+        let unix = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let clock = (now(), u64::try_from(unix.as_millis()).unwrap_or(u64::MAX));
+        let live = self.engine.calls().filter(|call| query.wants(call)).filter_map(|call| {
+            let ladder = self.engine.ladder(call.id)?;
+            Some(LadderRow::new(call, None, ladder, clock))
+        });
+        let ended = self.engine.ended_calls().filter(|ended| query.wants(&ended.call));
+        let ended = ended.map(|ended| LadderRow::new(&ended.call, Some(ended.reason), &ended.ladder, clock));
+        Page::of(live.chain(ended), DEFAULT_LIMIT)
     }
 
     fn flow_rows(&self, filter: &FlowFilter, limit: usize) -> Page<FlowRow> {

@@ -184,9 +184,9 @@ impl Pair {
     }
 
     fn open(&mut self, to: SocketAddr, senders: &[AlgSender], opened: Opened) {
-        let Opened { transport, kind, at, life, idle } = opened;
+        let Opened { transport, kind, at, life, idle, latch } = opened;
         let (senders, call) = (senders.to_vec(), CallId(1));
-        let spec = PinholeSpec { to, transport, senders: senders.clone(), kind, idle, call, slot: 0 };
+        let spec = PinholeSpec { to, transport, senders: senders.clone(), kind, idle, latch, call, slot: 0 };
         let key = PinholeKey { to: to.ip().into(), port: to.port(), transport: transport.number(), pad: 0 };
         self.lab.trial.kernel.close_pinhole(to, transport).expect("it closes");
         self.model.close(&key);
@@ -197,6 +197,7 @@ impl Pair {
             expires: at.0 + nanoseconds(life),
             idle: nanoseconds(idle),
             call: call.0,
+            latch: latch.map_or(0, |window| at.0 + nanoseconds(window)),
             kind: kind as u8,
             inspect: if kind == Kind::H245 { Inspect::H245 } else { Inspect::None } as u8,
             ..Pinhole::default()
@@ -287,6 +288,7 @@ struct Opened {
     at: Time,
     life: Duration,
     idle: Duration,
+    latch: Option<Duration>,
 }
 
 #[test]
@@ -354,7 +356,7 @@ fn the_kernel_and_the_model_judge_alike() {
 
     // The frames are worth something only where they get everywhere a frame can. Routes are not for this test to
     // set up; what only the ALG or a missing policy says is not the judge's.
-    let not_here = [Reason::NoRouteBack, Reason::NoPolicy, Reason::SecondSource, Reason::NotRtp];
+    let not_here = [Reason::NoRouteBack, Reason::NoPolicy];
     let unseen: Vec<&str> = Reason::ALL
         .iter()
         .filter(|reason| (**reason < Reason::AlgDown) && !not_here.contains(reason))
@@ -370,7 +372,8 @@ fn open_pinholes(pair: &mut Pair) {
     let at = Time(pair.now);
     let sender = |text: &str, port| AlgSender { ip: text.parse().expect("an address"), port };
     let to = |text: &str| text.parse::<SocketAddr>().expect("an address and port");
-    let rtp = || Opened { transport: Transport::Udp, kind: Kind::Rtp, at, life: HOUR, idle: HOUR };
+    let rtp =
+        || Opened { transport: Transport::Udp, kind: Kind::Rtp, at, life: HOUR, idle: HOUR, latch: None };
     pair.open(to("10.0.0.1:16400"), &[sender("10.0.0.2", None), sender("10.0.0.4", Some(40_001))], rtp());
     pair.open(to("[2001:db8::1]:16400"), &[sender("2001:db8::2", None)], rtp());
     pair.open(to("10.0.0.2:16402"), &[sender("10.0.0.1", Some(40_000))], rtp());
@@ -381,6 +384,15 @@ fn open_pinholes(pair: &mut Pair) {
         pair.open(to(&format!("{host}:16403")), &senders, Opened { at: past, life: second, ..rtp() });
         pair.open(to(&format!("{host}:16401")), &senders, Opened { at: past, idle: second, ..rtp() });
     }
+    // Behind address translation: within the window, and when it is over.
+    let translated = |window| Opened { latch: Some(window), ..rtp() };
+    pair.open(to("10.0.0.2:16400"), &[sender("10.0.0.1", None)], translated(HOUR));
+    pair.open(to("[2001:db8::2]:16400"), &[sender("2001:db8::1", None)], translated(HOUR));
+    pair.open(
+        to("10.0.0.4:16400"),
+        &[sender("10.0.0.1", None), sender("10.0.0.2", None)],
+        translated(second),
+    );
     let h245 = Opened { transport: Transport::Tcp, kind: Kind::H245, ..rtp() };
     pair.open(to("10.0.0.1:30001"), &[sender("10.0.0.2", None)], h245);
 }

@@ -41,6 +41,10 @@ pub(crate) enum Command {
         /// Show each call's signalling addresses, identifier and media streams too
         #[arg(long)]
         long: bool,
+        /// Show the messages of one call, by its number or its identifier in the protocol (Call-ID); the last 1024
+        /// calls that are over are remembered
+        #[arg(long, value_name = "ID", conflicts_with = "long")]
+        call: Option<String>,
     },
     /// Pinholes open for media, and how long they will last
     ///
@@ -74,6 +78,9 @@ pub(crate) enum Command {
     /// What speaks H.323
     #[command(subcommand)]
     H323(H323),
+    /// What speaks SIP
+    #[command(subcommand)]
+    Sip(Sip),
     /// What happened to phones, gateways, files, and packets that were dropped, the oldest first
     ///
     /// Registrations and their ends, alarms, refusals, transfers, blocks. The daemon remembers the last 4096, half
@@ -117,6 +124,20 @@ pub(crate) enum H323 {
         #[command(flatten)]
         listing: Listing,
         /// Show each endpoint's other aliases, identifier and signalling addresses too
+        #[arg(long)]
+        long: bool,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Sip {
+    /// Contacts that are registered with a registrar, by name
+    ///
+    /// LEFT is the time after which the registration ends unless it is refreshed.
+    Registrations {
+        #[command(flatten)]
+        listing: Listing,
+        /// Show each contact's URI, ports, account and user agent too
         #[arg(long)]
         long: bool,
     },

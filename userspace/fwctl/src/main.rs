@@ -32,12 +32,12 @@ use std::io::{self, BufWriter, Write};
 use std::process::ExitCode;
 
 use anyhow::Context;
-use callgate_api::{Page, ReloadReply, ReloadRequest};
+use callgate_api::{CallQuery, LadderRow, Page, ReloadReply, ReloadRequest};
 use clap::Parser;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use cli::{Cli, Command, H323, Listing, Sccp};
+use cli::{Cli, Command, H323, Listing, Sccp, Sip};
 use client::{Client, ClientError};
 use screen::Screen;
 
@@ -73,7 +73,8 @@ fn run(cli: &Cli, out: &mut dyn Write) -> anyhow::Result<Outcome> {
             let status = client.get("/v1/status")?;
             print(&status, json, out, show::status)
         }
-        Command::Calls { listing, long } => {
+        Command::Calls { call: Some(call), .. } => ladder(&client, call, json, out),
+        Command::Calls { listing, long, call: None } => {
             let page = page(&client, "/v1/calls", listing)?;
             print(&page, json, out, |page, screen| show::calls(page, *long, screen))
         }
@@ -97,12 +98,24 @@ fn run(cli: &Cli, out: &mut dyn Write) -> anyhow::Result<Outcome> {
             let page = page(&client, "/v1/h323/registrations", listing)?;
             print(&page, json, out, |page, screen| show::registrations(page, *long, screen))
         }
+        Command::Sip(Sip::Registrations { listing, long }) => {
+            let page = page(&client, "/v1/sip/registrations", listing)?;
+            print(&page, json, out, |page, screen| show::bindings(page, *long, screen))
+        }
         Command::Events(args) => events::run(&client, args, json, out),
         Command::Reload { file } => reload(&client, file.as_deref(), json, out),
         Command::Check(args) => check::run(args, json, out),
         Command::Explain(args) => explain::run(&client, args, json, out),
         Command::Replay(args) => replay::run(args, json, out),
     }
+}
+
+/// The messages of a call; whether there is one.
+fn ladder(client: &Client, call: &str, json: bool, out: &mut dyn Write) -> anyhow::Result<Outcome> {
+    let query = CallQuery(call.to_owned()).to_query();
+    let page: Page<LadderRow> = client.get(&format!("/v1/calls/ladder?{query}"))?;
+    print(&page, json, out, show::ladders)?;
+    Ok(if page.rows.is_empty() { Outcome::No } else { Outcome::Yes })
 }
 
 fn page<T: DeserializeOwned>(client: &Client, path: &str, listing: &Listing) -> Result<Page<T>, ClientError> {

@@ -4,6 +4,7 @@ mod blocks;
 mod events;
 mod h323;
 mod phones;
+mod sip;
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -22,6 +23,7 @@ pub(crate) use blocks::blocks;
 pub(crate) use events::{event, events, lost};
 pub(crate) use h323::registrations;
 pub(crate) use phones::phones;
+pub(crate) use sip::{bindings, ladders};
 
 /// A heartbeat older than this is taken for a dead daemon by the kernel half.
 const STALE_MS: u64 = 1_000;
@@ -141,9 +143,9 @@ pub(crate) fn pinholes(page: &Page<PinholeRow>, screen: &mut Screen<'_>) -> io::
         let silent = if hole.packets == 0 { Tone::Dim } else { Tone::Plain };
         table.row([
             hole.to.to_string().into(),
-            (&hole.kind).into(),
+            if hole.learned { format!("{} learned", hole.kind) } else { hole.kind.clone() }.into(),
             from.into(),
-            hole.call.to_string().into(),
+            if hole.call == 0 { "-".to_owned() } else { hole.call.to_string() }.into(),
             Cell::new(number(hole.packets), silent),
             Cell::new(bytes(hole.bytes), silent),
             duration(hole.idle_left_s.min(hole.expiry_left_s)).into(),
@@ -340,12 +342,14 @@ fn stream_line(stream: &StreamRow) -> String {
     if !stream.codec.is_empty() {
         line.push_str(&format!(" {}", stream.codec));
     }
-    if stream.mux {
-        line.push_str(", rtcp-mux");
-    }
-    if stream.held {
-        line.push_str(", on hold");
-    }
+    let notes = [
+        (stream.mux, ", rtcp-mux"),
+        (stream.secure, ", encrypted"),
+        (stream.ice, ", ICE"),
+        (stream.learned, ", learned"),
+        (stream.held, ", on hold"),
+    ];
+    line.extend(notes.into_iter().filter(|(is, _)| *is).map(|(_, note)| note));
     line
 }
 
@@ -424,6 +428,7 @@ const fn medium(medium: Medium) -> &'static str {
         Medium::Control => "h245",
         Medium::H225 => "h225",
         Medium::Ras => "ras",
+        Medium::Sip | Medium::SipTcp => "sip",
         Medium::File => "file",
         Medium::Other => "other",
     }

@@ -122,3 +122,13 @@ fn replay(name: &str) -> Vec<Value> {
     let text = String::from_utf8(output.stdout).expect("text");
     text.lines().map(|line| serde_json::from_str(line).expect("a JSON object per line")).collect()
 }
+
+#[test]
+fn ordinary_sip_meets_none_of_the_defaults() {
+    for Capture { name, .. } in CAPTURES.iter().filter(|capture| capture.name.starts_with("sip-")) {
+        for event in replay(name) {
+            let refused = event["reason"].as_str().is_some_and(|reason| reason.starts_with("alg-"));
+            assert!(!refused && event["event"] != "suspect", "{name}: {event}");
+        }
+    }
+}

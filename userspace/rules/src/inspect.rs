@@ -5,17 +5,21 @@
 //! sends.
 
 pub mod h323;
+pub mod sip;
 
 use std::fmt;
 
 use crate::prefixes::Addresses;
 pub use h323::H323Policy;
+pub use sip::SipPolicy;
 
 /// The `[inspect.*]` tables of a rules file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct InspectPolicies {
     /// `[inspect.h323]`.
     pub h323: H323Policy,
+    /// `[inspect.sip]`.
+    pub sip: SipPolicy,
     /// `[inspect.sccp]`.
     pub sccp: SccpPolicy,
     /// `[inspect.mgcp]`.

@@ -40,7 +40,7 @@ pub use compile::{CompileError, Compiled, Machine, MemorySlots, Sizes, Slots, co
 pub use diagnostic::{Diagnostic, Position, Report, Severity};
 pub use files::{Disk, Files, LoadError};
 pub use inspect::{
-    Admission, H323Policy, InspectPolicies, MgcpPolicy, Mismatch, Pattern, SccpPolicy, TftpPolicy,
+    Admission, H323Policy, InspectPolicies, MgcpPolicy, Mismatch, Pattern, SccpPolicy, SipPolicy, TftpPolicy,
     UnknownMessage,
 };
 pub use lint::{Lint, lint};

@@ -100,9 +100,15 @@ impl Model {
         pinholes.insert(key, pinhole);
     }
 
-    /// Closes a pinhole and returns what it was.
+    /// Closes a pinhole, and the way back to a sender it has learnt; returns what it was.
     pub fn close(&mut self, key: &PinholeKey) -> Option<Pinhole> {
-        self.state.pinholes.remove(key)
+        let pinhole = self.state.pinholes.remove(key)?;
+        let learnt = pinhole.learnt.load(Relaxed);
+        for sender in pinhole.senders.iter().filter(|_| learnt != 0) {
+            let ends = ((sender.from, learnt as u16), (key.to, key.port));
+            self.state.flows.remove(&FlowKey::of(ends.0, ends.1, key.transport).0);
+        }
+        Some(pinhole)
     }
 
     /// The open pinholes, in no order.

@@ -26,7 +26,7 @@ pub(crate) use zone::{FIRST_ZONE, zone_number};
 
 use crate::diagnostic::{Diagnostic, Place, Position, Severity, Source};
 use crate::files::{Files, LoadError};
-use crate::inspect::{H323Policy, InspectPolicies};
+use crate::inspect::{H323Policy, InspectPolicies, SipPolicy};
 use crate::parse;
 use crate::prefixes::{Addresses, PrefixSet};
 use crate::schedule::Schedule;
@@ -209,6 +209,10 @@ pub struct Rule {
     pub media: MediaAuthority,
     /// How far their H.323 is trusted, where it is not as [`InspectPolicies::h323`] says.
     pub h323: Option<Arc<H323Policy>>,
+    /// How far their SIP is trusted, where it is not as [`InspectPolicies::sip`] says.
+    pub sip: Option<Arc<SipPolicy>>,
+    /// Only what is shaped like RTP or RTCP, in the flows that it begins too.
+    pub rtp: bool,
     /// Where the rule is in its file, which [`RuleSet::file_of`] tells.
     pub position: Position,
     pub(crate) place: Place,

@@ -95,6 +95,7 @@ fn file(table: &str, lines: &[&str]) -> String {
         }
         _ => {
             let inspected = table.strip_prefix("inspect.").unwrap_or("sip");
+            let inspected = inspected.split('.').next().unwrap_or_default();
             let rule =
                 format!("{rule}service = \"{inspected}\"\naction = \"inspect\"\ninspect = \"{inspected}\"\n");
             format!("{zones}[{table}]\n{}\n{rule}", all(&[]))
@@ -106,6 +107,7 @@ fn load(text: &str) -> Result<RuleSet, String> {
     let rule = |name: &str| format!("[[rule]]\nname = \"{name}\"\naction = \"track\"\n");
     Memory::default()
         .with("f.toml", text)
+        .with("sip-scanners.txt", "friendly-scanner # SIPVicious\n")
         .with("carriers.txt", "192.0.2.0/28 # a carrier\n")
         .with("voice.toml", &rule("included"))
         .with("rules.d/10.toml", &rule("first of the directory"))
@@ -120,7 +122,8 @@ fn meaning(set: &RuleSet) -> String {
         .map(|rule| {
             let matches =
                 (&rule.zones, &rule.from, &rule.to, &rule.services, &rule.vlans, &rule.dscps, &rule.when);
-            let does = (rule.action, rule.limit, rule.log, &rule.advisory, &rule.media, &rule.h323);
+            let does =
+                (rule.action, rule.limit, rule.log, &rule.advisory, &rule.media, &rule.h323, &rule.sip);
             format!("{} {matches:?} {does:?}", rule.name)
         })
         .collect();

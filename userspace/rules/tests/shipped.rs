@@ -4,7 +4,8 @@ use std::net::IpAddr;
 use std::path::Path;
 
 use callgate_rules::{
-    Compiled, Machine, MediaAuthority, MemorySlots, Model, Report, RuleSet, compile, lint, model,
+    Compiled, Disk, LoadError, Machine, MediaAuthority, MemorySlots, Model, Report, RuleSet, compile, lint,
+    model,
 };
 use callgate_shared::Reason;
 use callgate_shared::flow::{ICMP, TCP, UDP};
@@ -18,8 +19,10 @@ const SECOND: u64 = 1_000_000_000;
 
 fn load(file: &str) -> (RuleSet, Compiled) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../rules").join(file);
-    let text = std::fs::read_to_string(&path).expect("the file ships");
-    let set = RuleSet::parse(file, &text).unwrap_or_else(|errors| panic!("{}", Report(&errors)));
+    let set = RuleSet::load(&path, &Disk).unwrap_or_else(|error| match error {
+        LoadError::Invalid(errors) => panic!("{}", Report(&errors)),
+        LoadError::Read { source, .. } => panic!("{source}"),
+    });
     let compiled = compile(&set, &Machine::default(), 1, &mut MemorySlots::default()).expect("it compiles");
     (set, compiled)
 }

@@ -23,8 +23,62 @@ const AUTHENTICATION: u8 = 51;
 const NO_NEXT_HEADER: u8 = 59;
 const DESTINATION_OPTIONS: u8 = 60;
 
+/// Read twice: into a new packet, and into one that another packet has left, as the kernel half does.
 fn parsed(frame: &[u8]) -> Result<Packet, Reason> {
-    parse(&frame)
+    let new = parse(&frame);
+    let mut used = used();
+    let result = parse_into(&frame, &mut used).map(|()| {
+        if used.quoted.protocol == 0 {
+            used.quoted = Quoted::default();
+        }
+        if used.kind == Kind::Link {
+            used.forget_addresses();
+        }
+        used
+    });
+    assert_eq!(result, new, "after another packet");
+    new
+}
+
+/// What an ICMP error leaves, with something in every field.
+fn used() -> Packet {
+    let address = Addr([1, 2, 3, 4]);
+    Packet {
+        kind: Kind::Ip,
+        fragment: Fragment::Later,
+        protocol: 1,
+        tcp_flags: 2,
+        icmp_type: 3,
+        icmp_code: 4,
+        hop_limit: 5,
+        traffic_class: 6,
+        source: address,
+        destination: address,
+        source_port: 7,
+        destination_port: 8,
+        vlan: 9,
+        length: 10,
+        identification: 11,
+        network_at: 12,
+        transport_at: 13,
+        payload_at: 14,
+        payload_length: 15,
+        payload_head: 16,
+        link: LinkProtocol::Other,
+        window_scale: 17,
+        window: 18,
+        sequence: 19,
+        acknowledgment: 20,
+        fragment_offset: 21,
+        fragment_length: 22,
+        quoted: Quoted {
+            source: address,
+            destination: address,
+            source_port: 23,
+            destination_port: 24,
+            protocol: 17,
+        },
+    }
 }
 
 fn accepted(frame: &[u8]) -> Packet {

@@ -5,6 +5,7 @@ use callgate_shared::pinhole::Kind;
 use callgate_shared::policy::Inspect;
 
 use super::*;
+use crate::call::End;
 use crate::media::{AddressSet, RulePolicy};
 
 const STREAM: StreamKey = StreamKey { branch: 0, index: 0 };
@@ -77,7 +78,7 @@ fn told(core: &mut Core) -> Vec<String> {
             Action::Close { to, reason, .. } => Some(format!("close {to} {}", reason.name())),
             Action::Refused { address, refusal, .. } => Some(format!("refused {address} {}", refusal.name())),
             Action::Ended(_, reason) => Some(format!("ended {}", reason.name())),
-            Action::Call(_) | Action::Event(_) => None,
+            Action::Call(_) | Action::Event(_) | Action::Suspect(_) => None,
         })
         .collect()
 }

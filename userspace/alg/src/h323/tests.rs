@@ -176,7 +176,7 @@ impl Lab {
                     Some(format!("refuse {address} {}", refusal.name()))
                 }
                 Action::Ended(_, reason) => Some(format!("end {}", reason.name())),
-                Action::Call(_) | Action::Event(_) => None,
+                Action::Call(_) | Action::Event(_) | Action::Suspect(_) => None,
             })
             .collect()
     }

@@ -41,7 +41,7 @@ impl Line {
             (Protocol::Rtp, "video") => Some(Medium::Video),
             (Protocol::Rtp, _) => Some(Medium::Other),
             (Protocol::Udptl, _) => Some(Medium::Image),
-            (Protocol::Other, _) => None,
+            (Protocol::Tcp | Protocol::Udp | Protocol::Other, _) => None,
         };
         let connection = media.connection.filter(|c| media.port != 0 && !c.is_unspecified());
         let place = match connection.map(|connection| connection.host) {

@@ -112,7 +112,7 @@ impl Lab {
                 }
                 Action::Ended(_, reason) => Some(format!("end {}", reason.name())),
                 Action::Event(event) => Some(format!("{} {}", event.kind, event.subject)),
-                Action::Call(_) => None,
+                Action::Call(_) | Action::Suspect(_) => None,
             })
             .collect()
     }

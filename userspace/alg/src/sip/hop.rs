@@ -3,8 +3,10 @@
 use std::fmt::Write;
 use std::net::SocketAddr;
 
-use super::CANCEL_GRACE;
+use callgate_protocols::sip::Replaces;
+
 use super::media::{self, Line};
+use super::{CANCEL_GRACE, OFFER_PATIENCE};
 use crate::action::{Context, EndReason, Time};
 use crate::call::{Call, CallId, Party, State};
 use crate::core::Core;
@@ -44,8 +46,10 @@ pub(super) struct Transaction {
     by: Party,
     pub(super) purpose: Purpose,
     offer: Option<Vec<Line>>,
-    /// When it counts as failed (a cancelled INVITE) or as answered (BYE).
+    /// When it counts as failed (a cancelled INVITE, an offer) or as answered (BYE).
     deadline: Option<Time>,
+    /// The dialog an INVITE asks to take the place of.
+    pub(super) replaces: Option<Box<Replaces<'static>>>,
     /// An INVITE: a 2xx was seen, more may follow from other forks.
     answered: bool,
     cancelled: bool,
@@ -63,7 +67,18 @@ impl Transaction {
         offer: Option<Vec<Line>>,
         deadline: Option<Time>,
     ) -> Self {
-        Self { id, number, by, purpose, offer, deadline, answered: false, cancelled: false, serial: 0 }
+        Self {
+            id,
+            number,
+            by,
+            purpose,
+            offer,
+            deadline,
+            replaces: None,
+            answered: false,
+            cancelled: false,
+            serial: 0,
+        }
     }
 
     /// Whether a message with this name belongs to it.
@@ -134,6 +149,11 @@ impl Hop {
         tag == self.caller_tag && same_way && (caller.ip() != callee.ip() || same_ports)
     }
 
+    /// Where it was called.
+    pub(super) fn callee(&self) -> SocketAddr {
+        self.peers[1]
+    }
+
     /// How well a request from `sender` fits this hop's peers: 2 exactly, 1 by address, 0 not at all.
     pub(super) fn nearness(&self, sender: Party, context: &Context) -> u8 {
         let (from, to) = (self.peers[sender as usize], self.peers[sender.other() as usize]);
@@ -163,6 +183,7 @@ impl Hop {
         id: u64,
         number: u32,
         offer: Option<Vec<Line>>,
+        replaces: Option<Replaces>,
     ) {
         if self.transactions.iter().any(|transaction| transaction.is(id, number)) || !self.make_room() {
             return;
@@ -171,7 +192,9 @@ impl Hop {
         if let Some(offer) = &offer {
             media::propose(core, context, self.id, branch, Party::Caller, offer, true);
         }
-        self.begin(Transaction::new(id, number, Party::Caller, Purpose::Invite { branch }, offer, None));
+        let mut invite = Transaction::new(id, number, Party::Caller, Purpose::Invite { branch }, offer, None);
+        invite.replaces = replaces.map(|replaces| Box::new(replaces.into_owned()));
+        self.begin(invite);
     }
 
     /// A request of `by` within a dialog, with an offer or asking for one.
@@ -195,7 +218,8 @@ impl Hop {
             media::withdraw(core, self.id, branch, EndReason::Moved);
             media::propose(core, context, self.id, branch, by, offer, false);
         }
-        let serial = self.begin(Transaction::new(id, number, by, Purpose::Offer { branch }, offer, None));
+        let deadline = offers.then(|| context.now + OFFER_PATIENCE);
+        let serial = self.begin(Transaction::new(id, number, by, Purpose::Offer { branch }, offer, deadline));
         if offers {
             self.dialogs[dialog].latest = serial;
         }
@@ -282,12 +306,36 @@ impl Hop {
             self.described(core, context, place, dialog, described);
         }
         if status >= 200 {
-            let transaction = self.transactions.remove(place);
-            let latest = dialog.is_some_and(|dialog| self.dialogs[dialog].latest == transaction.serial);
-            if latest && transaction.offer.is_some() {
-                // Refused, or answered with nothing: what was agreed before stays.
-                media::withdraw(core, self.id, branch, EndReason::Failed);
-            }
+            self.offer_over(core, place);
+        }
+    }
+
+    /// An offer within a dialog has its final response, or will have none. Where it was refused, or answered with
+    /// nothing, what was agreed before stays.
+    fn offer_over(&mut self, core: &mut Core, place: usize) {
+        let transaction = self.transactions.remove(place);
+        let Purpose::Offer { branch } = transaction.purpose else { return };
+        let mut dialogs = self.dialogs.iter().filter(|dialog| dialog.branch == branch);
+        if transaction.offer.is_some() && dialogs.any(|dialog| dialog.latest == transaction.serial) {
+            media::withdraw(core, self.id, branch, EndReason::Failed);
+        }
+    }
+
+    /// Another call has taken the place of the dialog with these tags, as its party at `by` has agreed (RFC 3891
+    /// section 3). What it had answered is over; an early one is as good as cancelled, and may be answered yet.
+    pub(super) fn replaced(&mut self, core: &mut Core, replaces: &Replaces, by: &Context) {
+        let Some((other, dialog)) = self.dialog(&replaces.from_tag, &replaces.to_tag) else { return };
+        if self.peers[other.other() as usize].ip() != by.source.ip() {
+            return;
+        }
+        let Dialog { branch, confirmed, invite, .. } = self.dialogs[dialog];
+        if confirmed && !replaces.early_only {
+            return self.end_dialog(core, branch, EndReason::Replaced);
+        }
+        // Only who has called can give up an early dialog.
+        if !confirmed && other == Party::Callee {
+            self.cancel(invite, by.now);
+            self.close(core, vec![branch], EndReason::Replaced);
         }
     }
 
@@ -311,6 +359,8 @@ impl Hop {
         }
         self.serial += 1;
         transaction.serial = self.serial;
+        // Most calls have one of each.
+        self.transactions.reserve_exact(1);
         self.transactions.push(transaction);
         self.serial
     }
@@ -338,7 +388,8 @@ impl Hop {
                     self.transactions.remove(place);
                     self.end_dialog(core, branch, EndReason::Bye);
                 }
-                _ => self.invite_failed(core, place, 487),
+                Purpose::Offer { .. } => self.offer_over(core, place),
+                Purpose::Invite { .. } => self.invite_failed(core, place, 487),
             }
             self.remember(core);
         }
@@ -444,6 +495,7 @@ impl Hop {
         let taken = self.dialogs.iter().any(|dialog| dialog.branch == branch);
         let branch = if taken { self.free_branch() } else { branch };
         let (tag, confirmed) = (tag.to_owned(), false);
+        self.dialogs.reserve_exact(1);
         self.dialogs.push(Dialog { tag, branch, confirmed, invite, offer: None, latest: 0 });
         Some(self.dialogs.len() - 1)
     }
@@ -481,7 +533,13 @@ impl Hop {
 
     fn close(&self, core: &mut Core, branches: Vec<u32>, reason: EndReason) {
         for branch in branches {
-            media::close_branch(core, self.id, branch, reason);
+            let waits =
+                |t: &Transaction| !t.answered && t.offer.is_some() && Self::offered_branch(t) == Some(branch);
+            // Another fork may answer the offer that this one has answered first.
+            match self.transactions.iter().any(waits) {
+                true => media::unanswer(core, self.id, branch, reason),
+                false => media::close_branch(core, self.id, branch, reason),
+            }
         }
     }
 

@@ -2,10 +2,11 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use callgate_protocols::sdp::{Direction, Host, Media, Protocol, Session};
+use callgate_protocols::sdp::{Host, Media, Protocol, Session, Setup};
+use callgate_rules::inspect::sip::TcpMedia;
 
 use crate::action::{Context, EndReason};
-use crate::call::{CallId, Medium, Party, Stream, StreamKey};
+use crate::call::{CallId, Candidate, End, Ice, MAX_CANDIDATES, MAX_EXTRA, Medium, Party, Stream, StreamKey};
 use crate::core::Core;
 use crate::media::Refusal;
 
@@ -19,17 +20,26 @@ const MAX_CODEC: usize = 32;
 /// One media description, as far as it matters here.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Line {
-    /// `None`: nothing that has a pinhole (MSRP, BFCP, data channels).
+    /// `None`: nothing that has a pinhole (data channels, BFCP over UDP).
     medium: Option<Medium>,
     /// Refused or closed: port 0.
     closed: bool,
     place: Place,
     control: Option<SocketAddr>,
+    /// Further pairs of ports.
+    extra: u8,
+    /// It has more ports than may be opened.
+    excess: bool,
     mux: bool,
     held: bool,
-    codec: String,
+    secure: bool,
     /// It shares the transport of its bundle's first line.
     bundled: bool,
+    /// Who connects, over TCP.
+    setup: Option<Setup>,
+    codec: Box<str>,
+    /// Other places; `None` where no connectivity checks are made.
+    candidates: Option<Box<[Candidate]>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,15 +56,21 @@ impl Line {
     /// What a stream's record says of one party's end; for offers made before a restart.
     pub(super) fn of_stream(stream: &Stream, party: Party) -> Self {
         let end = stream.ends[party as usize];
+        let place = end.media.or(end.behind.map(|behind| behind.announced)).or(end.sends);
         Self {
             medium: Some(stream.medium),
             closed: false,
-            place: end.media.map_or(Place::Blank, Place::At),
+            place: place.map_or(Place::Blank, Place::At),
             control: end.control,
+            extra: end.extra,
+            excess: false,
             mux: stream.mux,
             held: stream.held,
-            codec: stream.codec.clone(),
+            secure: stream.secure,
             bundled: false,
+            setup: Some(if end.media.is_some() { Setup::ActPass } else { Setup::Active }),
+            codec: stream.codec.as_str().into(),
+            candidates: stream.ice.as_ref().map(|ice| ice.candidates[party as usize].as_slice().into()),
         }
     }
 
@@ -65,50 +81,35 @@ impl Line {
             closed: true,
             place: Place::Blank,
             control: None,
+            extra: 0,
+            excess: false,
             mux: false,
             held: false,
-            codec: String::new(),
+            secure: false,
             bundled: false,
+            setup: None,
+            codec: Box::default(),
+            candidates: None,
         }
     }
 
-    fn open(&self) -> Option<Medium> {
-        self.medium.filter(|_| !self.closed)
-    }
-
-    /// Writes one party's addresses.
-    fn put(&self, stream: &mut Stream, party: Party) {
-        let end = &mut stream.ends[party as usize];
-        match self.place {
-            Place::At(address) => (end.media, end.control) = (Some(address), self.control),
-            Place::Blank => {}
-            Place::Named(_) => (end.media, end.control) = (None, None),
-        }
-    }
-}
-
-/// What a session description says, line by line.
-pub(super) fn lines(session: &Session) -> Vec<Line> {
-    let bundled =
-        |mid: Option<&str>| mid.is_some_and(|mid| session.bundle().skip(1).any(|other| other == mid));
-    let line = |media: &Media| {
+    fn new(media: &Media, bundled: bool) -> Self {
         let medium = match (media.protocol, media.kind) {
             (Protocol::Rtp, "audio") => Some(Medium::Audio),
             (Protocol::Rtp, "video") => Some(Medium::Video),
             (Protocol::Rtp, _) => Some(Medium::Other),
             (Protocol::Udptl, _) => Some(Medium::Image),
-            (Protocol::Other, _) => None,
+            (Protocol::Tcp, _) => Some(Medium::Data),
+            (Protocol::Udp | Protocol::Other, _) => None,
         };
-        let place = match media.connection {
-            None => Place::Blank,
-            Some(connection) if connection.is_unspecified() => Place::Blank,
-            Some(connection) => match connection.host {
-                Host::Ip(ip) => Place::At(SocketAddr::new(ip, media.port)),
-                Host::Name(_) => Place::Named(media.port),
-            },
+        let rtp = media.protocol == Protocol::Rtp;
+        let place = match media.connection.map(|connection| connection.host) {
+            Some(Host::Ip(ip)) if !ip.is_unspecified() => Place::At(SocketAddr::new(ip, media.port)),
+            None | Some(Host::Ip(_)) => Place::Blank,
+            Some(Host::Name(_)) => Place::Named(media.port),
         };
         let control = match (place, media.rtcp) {
-            (Place::At(_), _) if medium == Some(Medium::Image) => None,
+            (Place::At(_), _) if !rtp || media.rtcp_mux_only => None,
             (Place::At(at), Some(rtcp)) => {
                 Some(SocketAddr::new(rtcp.host.and_then(Host::ip).unwrap_or(at.ip()), rtcp.port))
             }
@@ -116,28 +117,111 @@ pub(super) fn lines(session: &Session) -> Vec<Line> {
             (Place::At(at), None) => at.port().checked_add(1).map(|port| SocketAddr::new(at.ip(), port)),
             _ => None,
         };
-        Line {
+        let extra = if rtp { media.ports.saturating_sub(1) } else { 0 };
+        let codec = match media.protocol {
+            Protocol::Tcp => media.transport.rsplit('/').next().unwrap_or_default(),
+            _ => media.codec(),
+        };
+        Self {
             medium,
-            closed: media.port == 0 && !media.bundle_only,
+            closed: media.is_closed(),
             place,
             control,
+            extra: u8::try_from(extra).unwrap_or(u8::MAX).min(MAX_EXTRA),
+            excess: extra > u16::from(MAX_EXTRA),
             mux: media.rtcp_mux,
-            held: media.direction != Direction::SendRecv || place == Place::Blank,
-            codec: label(media.codec()),
-            bundled: bundled(media.mid),
+            held: media.is_held(),
+            secure: media.is_secure(),
+            bundled,
+            setup: media.setup(),
+            // As much as a stream's record holds: an offer is kept while the call lives.
+            codec: codec[..codec.floor_char_boundary(MAX_CODEC)].into(),
+            candidates: media.offers_ice().then(|| candidates(media, place, control)),
         }
-    };
-    session.media.iter().map(line).collect()
+    }
+
+    /// What it opens, if anything.
+    fn open(&self) -> Option<Medium> {
+        self.medium.filter(|_| !self.closed)
+    }
+
+    /// Whether TCP connections come to it (RFC 4145 section 4). `answer`: what it was answered with; itself where it
+    /// is the answer.
+    fn is_connected_to(&self, answer: Option<&Self>) -> bool {
+        match self.setup {
+            Some(Setup::Passive) => true,
+            Some(Setup::ActPass) => {
+                let other = answer.map(|answer| answer.setup.unwrap_or(Setup::Passive));
+                other != Some(Setup::Passive)
+            }
+            Some(Setup::Active | Setup::HoldConn) => false,
+            None => answer.is_some_and(|answer| std::ptr::eq(self, answer)),
+        }
+    }
+
+    /// Writes one party's addresses.
+    fn put(&self, end: &mut End, medium: Medium, answer: Option<&Self>) {
+        let (ip, connects) = match self.place {
+            Place::Blank => return,
+            Place::At(address) if medium != Medium::Data || self.is_connected_to(answer) => {
+                end.media = Some(address).filter(|address| address.port() != 0);
+                (end.control, end.extra) = (self.control, self.extra);
+                (end.sends, end.behind) = (None, None);
+                return;
+            }
+            Place::At(address) => (Some(address.ip()), true),
+            Place::Named(_) => (None, false),
+        };
+        (end.media, end.control, end.extra, end.behind) = (None, None, 0, None);
+        end.sends = ip.filter(|_| connects).map(|ip| SocketAddr::new(ip, 0));
+    }
+
+    /// The address of a host name, as refusals show it: there is none.
+    fn named(&self) -> Option<SocketAddr> {
+        match self.place {
+            Place::Named(port) => Some(SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), port)),
+            Place::At(_) | Place::Blank => None,
+        }
+    }
 }
 
-/// As much of a codec's name as a stream's record holds: an offer is kept while the call lives.
-fn label(codec: &str) -> String {
-    codec[..codec.floor_char_boundary(MAX_CODEC)].to_owned()
+/// What a session description says, line by line.
+pub(super) fn lines(session: &Session) -> Vec<Line> {
+    // The first line of a bundle that has a port is its transport; the others have none of their own.
+    let carries = |mid: &str| session.media.iter().any(|media| media.mid == Some(mid) && media.port != 0);
+    let bundled = |mid: &str| {
+        let bundle = session.bundle_of(mid);
+        bundle.is_some_and(|bundle| bundle.mids().find(|mid| carries(mid)).is_some_and(|first| first != mid))
+    };
+    session.media.iter().map(|media| Line::new(media, media.mid.is_some_and(bundled))).collect()
+}
+
+/// The candidates that can have a pinhole, without the places that m=, c= and a=rtcp name.
+fn candidates(media: &Media, place: Place, control: Option<SocketAddr>) -> Box<[Candidate]> {
+    let mut candidates: Vec<Candidate> = Vec::new();
+    for candidate in media.candidates().filter(|candidate| candidate.is_udp()) {
+        let is_control = match candidate.component {
+            1 => false,
+            2 => true,
+            _ => continue,
+        };
+        let Some(address) = candidate.address().filter(|address| address.port() != 0) else { continue };
+        let known = Place::At(address) == place || is_control && Some(address) == control;
+        let candidate = Candidate { address, control: is_control };
+        if !known && !candidates.contains(&candidate) && candidates.len() < MAX_CANDIDATES {
+            candidates.push(candidate);
+        }
+    }
+    candidates.into_boxed_slice()
+}
+
+/// Whether the rule lets this medium have a pinhole.
+fn is_permitted(core: &Core, context: &Context, medium: Medium) -> bool {
+    medium != Medium::Data || core.policy().sip(context.slot).tcp_media == TcpMedia::Allow
 }
 
 /// Opens what `by` offers, for the other party; an agreed stream is left as it is, and its new addresses are
-/// opened beside the old ones. Candidates (RFC 8839) are not opened: both sides can always settle on the
-/// default ones, which m= and c= name.
+/// opened beside the old ones.
 ///
 /// `first`: the offer of the INVITE itself or of a response to it, which stands and falls with the branch.
 /// Any other one can be withdrawn.
@@ -151,39 +235,60 @@ pub(super) fn propose(
     first: bool,
 ) {
     let fresh = first && streams(core, call, branch).next().is_none();
-    for (index, line) in (0..).zip(lines) {
-        let Some(medium) = line.open() else { continue };
-        let place = match line.place {
-            Place::At(place) if place.port() != 0 => place,
-            Place::At(_) | Place::Blank => continue,
-            Place::Named(port) => {
-                let unnamed = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), port);
-                core.refuse(call, unnamed, Refusal::HostName);
-                continue;
-            }
+    for (index, line) in (0..).zip(lines).filter(|(_, line)| !line.closed) {
+        let at = match line.place {
+            Place::At(place) => Some(place).filter(|place| place.port() != 0),
+            Place::Blank | Place::Named(_) => None,
         };
+        if let Some(unnamed) = line.named() {
+            core.refuse(call, unnamed, Refusal::HostName);
+        }
+        let Some(medium) = line.medium.filter(|medium| is_permitted(core, context, *medium)) else {
+            if let Some(place) = at.filter(|_| !line.bundled) {
+                core.refuse(call, place, Refusal::MediaType);
+            }
+            continue;
+        };
+        let candidates = line.candidates.as_deref().unwrap_or_default();
+        let Some(place) = at.or(candidates.first().map(|candidate| candidate.address)) else { continue };
+        if line.excess {
+            core.refuse(call, place, Refusal::TooManyStreams);
+        }
         let agreed = stream(core, call, StreamKey { branch, index }).filter(|s| s.medium == medium).cloned();
-        let same = agreed.as_ref().is_some_and(|agreed| {
-            let end = agreed.ends[by as usize];
-            end.media == Some(place) && end.control == line.control
-        });
-        if same {
+        if agreed.as_ref().is_some_and(|agreed| is_same(agreed, by, line, at)) {
             continue;
         }
         let branch = if fresh { branch } else { branch | OFFERED };
         core.announce(context, call, StreamKey { branch, index }, by, |stream| {
             stream.medium = medium;
             stream.held = line.held;
-            stream.codec.clone_from(&line.codec);
-            line.put(stream, by);
+            stream.secure = line.secure;
+            line.codec.as_ref().clone_into(&mut stream.codec);
+            line.put(&mut stream.ends[by as usize], medium, None);
+            let mut ice = line.candidates.as_deref().map(|own| ice(by, own, &[]));
             if let Some(agreed) = agreed {
                 let (known, other) =
                     (agreed.ends[by.other() as usize], &mut stream.ends[by.other() as usize]);
-                other.media = known.media;
-                other.control = known.control.filter(|_| !agreed.mux);
+                *other = End { control: known.control.filter(|_| !agreed.mux), ..known };
+                if let (Some(ice), Some(known)) = (&mut ice, agreed.ice) {
+                    let [caller, callee] = known.candidates;
+                    ice.candidates[by.other() as usize] = if by == Party::Caller { callee } else { caller };
+                }
             }
+            stream.ice = ice;
         });
     }
+}
+
+/// Whether an offer of `by` says what has been agreed already.
+fn is_same(agreed: &Stream, by: Party, line: &Line, at: Option<SocketAddr>) -> bool {
+    let end = agreed.ends[by as usize];
+    let place = match end.behind {
+        Some(behind) => Some(behind.announced) == at,
+        None => end.media == at && end.control == line.control && end.extra == line.extra,
+    };
+    let own = agreed.ice.as_ref().map(|ice| ice.candidates[by as usize].as_slice());
+    place && own == line.candidates.as_deref()
 }
 
 /// Makes what `by` answers to `offer` the agreed state of this branch.
@@ -199,35 +304,48 @@ pub(super) fn agree(
     for (index, offered) in offer.iter().enumerate() {
         let Ok(number) = u32::try_from(index) else { break };
         let key = StreamKey { branch, index: number };
-        let answered = answer.get(index).filter(|answered| answered.open().is_some());
-        match answered.filter(|answered| answered.medium == offered.medium) {
-            // It uses the transport of the bundle's first line (RFC 9143 section 7.3) and needs none itself.
-            Some(answered) if answered.bundled => core.close_stream(call, key, EndReason::Moved),
-            Some(answered) if offered.open().is_some() => {
-                if let Place::Named(port) = answered.place {
-                    let unnamed = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), port);
-                    core.refuse(call, unnamed, Refusal::HostName);
-                }
-                core.announce(context, call, key, by, |stream| {
-                    let medium = answered.medium.unwrap_or(stream.medium);
-                    if stream.medium != medium {
-                        for end in &mut stream.ends {
-                            (end.media, end.control) = (None, None);
-                        }
-                    }
-                    stream.medium = medium;
-                    stream.mux = offered.mux && answered.mux;
-                    stream.held = offered.held || answered.held;
-                    stream.codec.clone_from(&answered.codec);
-                    offered.put(stream, by.other());
-                    answered.put(stream, by);
-                });
-            }
-            _ => core.close_stream(call, key, EndReason::ChannelClosed),
+        let answered = answer.get(index).filter(|answered| answered.medium == offered.medium);
+        let both = answered.and_then(|answered| Some((answered, answered.open()?, offered.open()?)));
+        let Some((answered, medium, _)) = both.filter(|(_, medium, _)| is_permitted(core, context, *medium))
+        else {
+            core.close_stream(call, key, EndReason::ChannelClosed);
+            continue;
+        };
+        // It uses the transport of the bundle's first line (RFC 9143 section 7.3) and needs none itself.
+        if answered.bundled {
+            core.close_stream(call, key, EndReason::Moved);
+            continue;
         }
+        if let Some(unnamed) = answered.named() {
+            core.refuse(call, unnamed, Refusal::HostName);
+        }
+        if let (true, Place::At(place)) = (answered.excess, answered.place) {
+            core.refuse(call, place, Refusal::TooManyStreams);
+        }
+        core.announce(context, call, key, by, |stream| {
+            if stream.medium != medium {
+                *stream = Stream::new(medium, stream.ends.map(|end| end.signalling));
+            }
+            stream.mux = offered.mux && answered.mux;
+            stream.held = offered.held || answered.held;
+            stream.secure = offered.secure && answered.secure;
+            answered.codec.as_ref().clone_into(&mut stream.codec);
+            offered.put(&mut stream.ends[by.other() as usize], medium, Some(answered));
+            answered.put(&mut stream.ends[by as usize], medium, Some(answered));
+            let both = answered.candidates.as_deref().zip(offered.candidates.as_deref());
+            stream.ice = both.map(|(own, others)| ice(by, own, others));
+        });
     }
     // What stays of the offer under its provisional key has been agreed by now, or refused.
     withdraw(core, call, branch, EndReason::Moved);
+}
+
+/// The candidates of both parties.
+fn ice(by: Party, own: &[Candidate], others: &[Candidate]) -> Box<Ice> {
+    let mut ice = Ice::default();
+    ice.candidates[by as usize] = own.to_vec();
+    ice.candidates[by.other() as usize] = others.to_vec();
+    Box::new(ice)
 }
 
 /// Closes what was offered within a dialog and has not been agreed.
@@ -238,6 +356,15 @@ pub(super) fn withdraw(core: &mut Core, call: CallId, branch: u32, reason: EndRe
 /// Closes a branch: its streams, and what was offered beside them.
 pub(super) fn close_branch(core: &mut Core, call: CallId, branch: u32, reason: EndReason) {
     close(core, call, branch, reason);
+    withdraw(core, call, branch, reason);
+}
+
+/// Takes back what has been answered to the caller's first offer; the offer stands, for another fork to answer.
+pub(super) fn unanswer(core: &mut Core, call: CallId, branch: u32, reason: EndReason) {
+    let keys: Vec<_> = streams(core, call, branch).map(|(key, _)| *key).collect();
+    for key in keys {
+        core.forget_end(call, key, Party::Callee);
+    }
     withdraw(core, call, branch, reason);
 }
 

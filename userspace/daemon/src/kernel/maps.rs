@@ -314,9 +314,17 @@ impl Kernel {
         value.expires = (now + life).0;
         value.idle = u64::try_from(spec.idle.as_nanos()).unwrap_or(u64::MAX);
         value.call = spec.call.0;
-        value.senders = [Sender::default(); MAX_SENDERS];
+        let senders = std::mem::replace(&mut value.senders, [Sender::default(); MAX_SENDERS]);
         for (place, sender) in value.senders.iter_mut().zip(&spec.senders) {
             *place = Sender { from: sender.ip.into(), port: sender.port.unwrap_or(0), pad: [0; 2] };
+        }
+        // What was learnt of somebody else counts no more.
+        let learns = value.latch != 0 && value.senders == senders;
+        let learnt = learnt_flows(&key, &PinholeValue { senders, ..value });
+        match spec.latch {
+            Some(_) if learns => {}
+            Some(window) => (value.latch, value.learnt) = ((now + window).0, 0),
+            None => value.latch = 0,
         }
         value.kind = spec.kind as u8;
         value.inspect = inspect_of(spec) as u8;
@@ -325,10 +333,18 @@ impl Kernel {
         if inserted.is_err() && known.is_none() {
             self.maps.count_port(&key, false)?;
         }
-        inserted.map_err(|source| Error::Map { name: "PINHOLES", source })
+        inserted.map_err(|source| Error::Map { name: "PINHOLES", source })?;
+        if value.learnt == 0 {
+            self.forget_flows(learnt)?;
+        }
+        Ok(())
     }
 
-    /// Closes a pinhole; one that is not open is no error.
+    fn forget_flows(&mut self, keys: impl Iterator<Item = FlowKey>) -> Result<(), Error> {
+        keys.into_iter().try_for_each(|key| self.forget_flow(&key).map(drop))
+    }
+
+    /// Closes a pinhole, and the way back to a sender it has learnt; one that is not open is no error.
     ///
     /// # Errors
     /// [`Error::Map`].
@@ -338,8 +354,12 @@ impl Kernel {
         transport: callgate_alg::Transport,
     ) -> Result<(), Error> {
         let key = PinholeKey { to: to.ip().into(), port: to.port(), transport: transport.number(), pad: 0 };
+        let value = self.maps.pinholes.get(&Raw(key), 0).ok();
         match self.maps.pinholes.remove(&Raw(key)) {
-            Ok(()) => self.maps.count_port(&key, false),
+            Ok(()) => {
+                self.maps.count_port(&key, false)?;
+                self.forget_flows(value.into_iter().flat_map(|value| learnt_flows(&key, &value.0)))
+            }
             Err(source) if is_absent(&source) => Ok(()),
             Err(source) => Err(Error::Map { name: "PINHOLES", source }),
         }
@@ -537,6 +557,13 @@ fn fill_tries(
     v6.set(slot, &inner6, 0).map_err(error)
 }
 
+/// The flows of senders whose port a pinhole has learnt.
+fn learnt_flows(key: &PinholeKey, value: &PinholeValue) -> impl Iterator<Item = FlowKey> + use<> {
+    let (key, senders, learnt) = (*key, value.senders, value.learnt);
+    let known = senders.into_iter().filter(move |sender| learnt != 0 && *sender != Sender::default());
+    known.map(move |sender| FlowKey::of((sender.from, learnt as u16), (key.to, key.port), key.transport).0)
+}
+
 fn pinhole_key(spec: &PinholeSpec) -> PinholeKey {
     PinholeKey { to: spec.to.ip().into(), port: spec.to.port(), transport: spec.transport.number(), pad: 0 }
 }
@@ -548,6 +575,7 @@ fn inspect_of(spec: &PinholeSpec) -> Inspect {
         Kind::H245 => Inspect::H245,
         Kind::H225 => Inspect::H225,
         Kind::Ras => Inspect::Ras,
+        Kind::Sip => Inspect::Sip,
         Kind::Tftp => Inspect::Tftp,
         _ => Inspect::None,
     }

@@ -73,6 +73,8 @@ pub struct FlowRow {
     pub slot: u32,
     /// It lies in the table of known peers.
     pub peer: bool,
+    /// Its packets are to be shaped like RTP or RTCP: it was learnt, not announced.
+    pub rtp: bool,
     /// What is read in it.
     pub inspect: policy::Inspect,
     /// Packets from the originator, and from the responder.
@@ -95,6 +97,7 @@ impl FlowRow {
             zone: value.zone,
             slot: value.slot,
             peer: value.flags & flags::PEER != 0,
+            rtp: value.flags & flags::RTP != 0,
             inspect: policy::Inspect::from_u8(value.inspect),
             packets: value.packets,
             bytes: value.bytes,
@@ -119,6 +122,8 @@ pub struct PinholeRow {
     pub transport: Transport,
     /// Who may send.
     pub senders: Vec<AlgSender>,
+    /// The port its sender was learnt to have.
+    pub learnt: Option<u16>,
     /// What flows through it.
     pub kind: Option<Kind>,
     /// The call that opened it.
@@ -147,6 +152,8 @@ impl PinholeRow {
                     port: (sender.port != 0).then_some(sender.port),
                 })
                 .collect(),
+            // Above the port stands a bit that says there is one.
+            learnt: (value.learnt != 0).then_some(value.learnt as u16),
             kind: Kind::from_u8(value.kind),
             call: CallId(value.call),
             packets: value.packets,

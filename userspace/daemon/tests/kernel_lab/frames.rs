@@ -198,7 +198,8 @@ impl Frames {
         for word in [source, destination, length, 0] {
             body.extend(word.to_be_bytes());
         }
-        body.resize(body.len() + payload, 0x55);
+        // Of RTP's shape, or not.
+        body.resize(body.len() + payload, random.of(&[0x55, 0x80]));
         let (v6, ends) = (random.one_in(3), [1 + random.below(4) as u8, 1 + random.below(4) as u8]);
         self.ip(v6, ends, UDP, &body)
     }

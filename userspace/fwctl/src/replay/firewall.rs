@@ -129,7 +129,8 @@ impl<H: Half> Firewall<H> {
                     self.half.open(spec, self.now, self.longest_call)?;
                 }
                 Action::Close { to, transport, .. } => self.half.close(*to, *transport)?,
-                Action::Call(_) | Action::Ended(..) | Action::Refused { .. } | Action::Event(_) => {}
+                Action::Call(_) | Action::Ended(..) | Action::Refused { .. } => {}
+                Action::Event(_) | Action::Suspect(_) => {}
             }
         }
         Ok(actions)
@@ -166,6 +167,7 @@ fn pinhole(spec: &PinholeSpec, now: Time, life: Duration) -> Pinhole {
         Kind::H245 => Inspect::H245,
         Kind::H225 => Inspect::H225,
         Kind::Ras => Inspect::Ras,
+        Kind::Sip => Inspect::Sip,
         Kind::Tftp => Inspect::Tftp,
         _ => Inspect::None,
     };
@@ -178,6 +180,7 @@ fn pinhole(spec: &PinholeSpec, now: Time, life: Duration) -> Pinhole {
         kind: spec.kind as u8,
         inspect: inspect as u8,
         slot: spec.slot,
+        latch: spec.latch.map_or(0, |window| (now + window).0),
         ..Pinhole::default()
     }
 }

@@ -1,12 +1,13 @@
 //! What a replay prints: an object per line for programs, tables for people.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io::{self, Write};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
-use callgate_alg::action::{EndReason, PinholeSpec};
+use callgate_alg::action::{EndReason, PinholeSpec, Suspect};
 use callgate_alg::media::Refusal;
 use callgate_alg::{Action, Call, CallId, Transport};
+use callgate_shared::pinhole::Kind;
 use callgate_shared::policy::Inspect;
 use serde::Serialize;
 
@@ -27,6 +28,22 @@ enum Event<'a> {
         transport: &'static str,
         reason: &'static str,
         call: &'a str,
+    },
+    /// A registered contact, where its registrar may call it from now on.
+    ContactOpen(Opening<'a>),
+    ContactClose {
+        frame: u64,
+        to: SocketAddr,
+        transport: &'static str,
+        reason: &'static str,
+        call: &'a str,
+    },
+    /// Somebody guesses, and would be weighed for a block.
+    Suspect {
+        frame: u64,
+        source: IpAddr,
+        proven: bool,
+        text: &'a str,
     },
     /// An announcement that opened nothing.
     Refused {
@@ -85,6 +102,8 @@ pub(super) struct Report<'a> {
     /// For people: every pinhole there was, and where in this list the open ones are.
     lives: Vec<Life>,
     open: HashMap<(SocketAddr, Transport), usize>,
+    /// Registered contacts that are open: no call has announced them.
+    contacts: HashSet<(SocketAddr, Transport)>,
     /// For people: how often, and in which frame first.
     refusals: BTreeMap<Refusal, (u64, u64)>,
     drops: BTreeMap<&'static str, (u64, u64)>,
@@ -114,6 +133,7 @@ impl<'a> Report<'a> {
             summary: Summary::default(),
             lives: Vec::new(),
             open: HashMap::new(),
+            contacts: HashSet::new(),
             refusals: BTreeMap::new(),
             drops: BTreeMap::new(),
         }
@@ -135,7 +155,7 @@ impl<'a> Report<'a> {
             let (Action::Call(call) | Action::Ended(call, _)) = action else { continue };
             let summary = &mut self.summary;
             self.calls.entry(call.id).or_insert_with(|| {
-                summary.calls += 1;
+                summary.calls += u64::from(!callgate_alg::sip::is_binding(call));
                 Name { protocol: protocol(call), key: call.key.clone() }
             });
         }
@@ -153,7 +173,11 @@ impl<'a> Report<'a> {
     fn action(&mut self, frame: u64, action: &Action) -> io::Result<()> {
         match action {
             Action::Open(spec) => {
-                self.summary.pinholes += 1;
+                if spec.kind == Kind::Sip {
+                    self.contacts.insert((spec.to, spec.transport));
+                } else {
+                    self.summary.pinholes += 1;
+                }
                 if self.json {
                     return self.opening(frame, spec, true);
                 }
@@ -170,14 +194,18 @@ impl<'a> Report<'a> {
                     life.spec = spec.clone();
                 }
             }
-            Action::Close { to, transport, call, reason } => {
+            Action::Close { to, transport: place, call, reason } => {
                 if self.json {
-                    let (transport, reason) = (transport.name(), reason.name());
+                    let (transport, reason) = (place.name(), reason.name());
                     let call = key(&self.calls, *call);
-                    let event = Event::PinholeClose { frame, to: *to, transport, reason, call };
+                    let event = if self.contacts.remove(&(*to, *place)) {
+                        Event::ContactClose { frame, to: *to, transport, reason, call }
+                    } else {
+                        Event::PinholeClose { frame, to: *to, transport, reason, call }
+                    };
                     return print(self.out, &event);
                 }
-                let place = self.open.remove(&(*to, *transport));
+                let place = self.open.remove(&(*to, *place));
                 if let Some(life) = place.and_then(|place| self.lives.get_mut(place)) {
                     life.closed = Some((frame, *reason));
                 }
@@ -190,7 +218,11 @@ impl<'a> Report<'a> {
                     return print(self.out, &event);
                 }
             }
-            Action::Call(_) | Action::Ended(..) | Action::Event(_) => {}
+            Action::Suspect(suspect) if self.json => {
+                let Suspect { source, proven, text, .. } = suspect;
+                return print(self.out, &Event::Suspect { frame, source: *source, proven: *proven, text });
+            }
+            Action::Call(_) | Action::Ended(..) | Action::Event(_) | Action::Suspect(_) => {}
         }
         Ok(())
     }
@@ -293,7 +325,11 @@ impl<'a> Report<'a> {
             to: spec.to,
             call: name.map_or("", |name| &name.key),
         };
-        let event = if opened { Event::PinholeOpen(opening) } else { Event::PinholeUpdate(opening) };
+        let event = match (opened, spec.kind) {
+            (true, Kind::Sip) => Event::ContactOpen(opening),
+            (true, _) => Event::PinholeOpen(opening),
+            (false, _) => Event::PinholeUpdate(opening),
+        };
         print(self.out, &event)
     }
 }

@@ -21,7 +21,7 @@ fn shown<T: DeserializeOwned>(
 }
 
 fn stream(medium: &str, codec: &str, caller: &str, callee: Option<&str>) -> Value {
-    json!({"branch": 0, "index": 0, "medium": medium, "codec": codec, "held": medium == "video", "mux": callee.is_none(),
+    json!({"branch": 0, "index": 0, "medium": medium, "codec": codec, "held": medium == "video", "mux": callee.is_none(), "secure": codec == "PCMU", "ice": false, "learned": false,
            "caller": caller, "caller_rtcp": null, "callee": callee, "callee_rtcp": null})
 }
 
@@ -59,7 +59,7 @@ fn calls_with_their_streams() {
     let notes: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("    ")).collect();
     let expected = [
         "192.0.2.1:5060 → 198.51.100.7:5060, a84b4c76e66710@pc33.example.com",
-        "audio 192.0.2.1:16400 — 198.51.100.7:17002 PCMU",
+        "audio 192.0.2.1:16400 — 198.51.100.7:17002 PCMU, encrypted",
         "video 192.0.2.1:16402 — 198.51.100.7:17004 H264, on hold",
         "[2001:db8::15]:49170 → [2001:db8::10]:1720, c0ffee",
         "audio [2001:db8::15]:16400 — ?, rtcp-mux",

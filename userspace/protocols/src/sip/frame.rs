@@ -1,7 +1,9 @@
 //! Where a message begins and ends: on a stream, and within a datagram.
 
-use super::field::{number, trim};
-use super::{Error, Field, Fields, MAX_FIELDS, MAX_HEAD, MAX_LINE, MAX_MESSAGE};
+use super::field::{is_token, trim};
+use super::head::Head;
+use super::message::Start;
+use super::{Error, Field, MAX_MESSAGE};
 
 /// Longest datagram that is a keep-alive whatever it holds, in bytes.
 const MAX_ODD_KEEP_ALIVE: usize = 8;
@@ -19,33 +21,72 @@ pub enum Framing {
     Invalid(Error),
 }
 
+/// What a datagram is, by its first bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// It begins as a SIP message does; it may be unreadable yet.
+    Message,
+    /// It keeps a NAT binding or a flow alive: white space (RFC 5626 section 4.4.1), or a few bytes of no standard
+    /// at all (NUL bytes, `hello`, `jaK`), fewer than any SIP message has.
+    KeepAlive,
+    /// A STUN message on the port of SIP (RFC 5626 section 4.4.2).
+    Stun,
+    /// Anything else.
+    Other,
+}
+
 /// Looks at the front of a stream. A message on a stream must have a Content-Length (RFC 3261 section 18.3).
 ///
-/// Looks at no more than [`MAX_HEAD`] bytes, so that a peer who sends byte by byte costs a bounded amount.
+/// Looks at no more than [`super::MAX_HEAD`] bytes, so that a peer who sends byte by byte costs a bounded amount;
+/// what cannot become SIP any more is told from the first byte that says so.
 pub fn frame_length(stream: &[u8]) -> Framing {
     let silence = stream.len() - skip_keep_alive(stream).len();
     if silence > 0 {
         return Framing::KeepAlive(silence);
     }
-    let head = match head_length(stream) {
+    if !begins_like_sip(stream) {
+        return Framing::Invalid(Error::StartLine);
+    }
+    let head = match Head::read(stream) {
         Ok(Some(head)) => head,
         Ok(None) => return Framing::Incomplete,
         Err(error) => return Framing::Invalid(error),
     };
-    match content_length(&stream[..head]) {
-        Ok(body) => match usize::try_from(body).ok().and_then(|body| body.checked_add(head)) {
-            Some(length) if length > MAX_MESSAGE => Framing::Invalid(Error::MessageTooLong),
-            None => Framing::Invalid(Error::MessageTooLong),
-            Some(length) if length > stream.len() => Framing::Incomplete,
-            Some(length) => Framing::Message(length),
-        },
+    if let Err(error) = Start::parse(head.start) {
+        return Framing::Invalid(error);
+    }
+    match head.content_length() {
+        Ok(Some(body)) => {
+            match usize::try_from(body).ok().and_then(|body| body.checked_add(head.bytes.len())) {
+                None => Framing::Invalid(Error::MessageTooLong),
+                Some(length) if length > MAX_MESSAGE => Framing::Invalid(Error::MessageTooLong),
+                Some(length) if length > stream.len() => Framing::Incomplete,
+                Some(length) => Framing::Message(length),
+            }
+        }
+        Ok(None) => Framing::Invalid(Error::Missing(Field::ContentLength)),
         Err(error) => Framing::Invalid(error),
     }
 }
 
-/// Whether a datagram only keeps a NAT binding or a flow alive: white space (RFC 5626 section 4.4.1), a STUN
-/// message (section 4.4.2), or a few bytes of no standard at all (NUL bytes, `hello`, `jaK`), fewer than any
-/// SIP message has.
+/// What a datagram is: a message to be read, a keep-alive to be let through, or neither.
+pub fn kind(datagram: &[u8]) -> Kind {
+    if is_stun(datagram) {
+        Kind::Stun
+    } else if datagram.len() <= MAX_ODD_KEEP_ALIVE || trim(datagram).is_empty() {
+        Kind::KeepAlive
+    } else {
+        let message = skip_keep_alive(datagram);
+        let line = message.split(|byte| *byte == b'\n').next().unwrap_or_default();
+        match Start::parse(line.strip_suffix(b"\r").unwrap_or(line)) {
+            Ok(_) | Err(Error::Version) => Kind::Message,
+            Err(_) => Kind::Other,
+        }
+    }
+}
+
+/// Whether a datagram is no message but keeps a NAT binding or a flow alive ([`Kind::KeepAlive`],
+/// [`Kind::Stun`]).
 pub fn is_keep_alive(datagram: &[u8]) -> bool {
     datagram.len() <= MAX_ODD_KEEP_ALIVE || trim(datagram).is_empty() || is_stun(datagram)
 }
@@ -60,53 +101,16 @@ fn is_stun(datagram: &[u8]) -> bool {
         && length == attributes.len()
 }
 
+/// Whether this may be the beginning of a message: the first word is a method, or a version.
+fn begins_like_sip(stream: &[u8]) -> bool {
+    match stream.iter().position(|byte| !is_token(*byte) && *byte != b'/') {
+        None => true,
+        Some(end) => end > 0 && stream[end] == b' ',
+    }
+}
+
 /// What follows the leading CR and LF bytes. (CR and LF may come apart: a keep-alive may span segments.)
 pub(super) fn skip_keep_alive(bytes: &[u8]) -> &[u8] {
     let blank = bytes.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
     &bytes[blank..]
-}
-
-/// Length of the head that `bytes` begins with, its blank line included; `None` while it has no end.
-/// Guarantees that every line ends in CRLF and holds neither a bare CR or LF nor an unescaped NUL.
-pub(super) fn head_length(bytes: &[u8]) -> Result<Option<usize>, Error> {
-    let mut line = 0;
-    let mut previous = 0_u8;
-    for (at, &byte) in bytes.iter().enumerate() {
-        if at == MAX_HEAD {
-            return Err(Error::HeadTooLong);
-        }
-        match byte {
-            b'\n' if previous != b'\r' => return Err(Error::LineEnd),
-            b'\n' => {
-                if at - line == 1 {
-                    return Ok(Some(at + 1));
-                }
-                line = at + 1;
-            }
-            _ if previous == b'\r' => return Err(Error::LineEnd),
-            0 if previous != b'\\' => return Err(Error::Nul),
-            _ if at - line >= MAX_LINE => return Err(Error::LineTooLong),
-            _ => {}
-        }
-        previous = byte;
-    }
-    Ok(None)
-}
-
-fn content_length(head: &[u8]) -> Result<u64, Error> {
-    let first = head.iter().position(|byte| *byte == b'\n').map_or(head.len(), |at| at + 1);
-    let mut length = None;
-    for (count, field) in Fields::new(&head[first..]).enumerate() {
-        if count == MAX_FIELDS {
-            return Err(Error::TooManyFields);
-        }
-        let (name, value) = field?;
-        if Field::from_name(name) == Some(Field::ContentLength) {
-            let value = number(value).ok_or(Error::Malformed(Field::ContentLength))?;
-            if length.replace(value).is_some() {
-                return Err(Error::Duplicate(Field::ContentLength));
-            }
-        }
-    }
-    length.ok_or(Error::Missing(Field::ContentLength))
 }

@@ -1,3 +1,6 @@
+mod reply;
+mod says;
+
 use std::net::IpAddr;
 
 use proptest::prelude::*;
@@ -31,7 +34,21 @@ fn error(bytes: &[u8]) -> Error {
 /// Everything a message says, so that a borrowed view is looked at from end to end.
 fn look_at(message: &Message) -> usize {
     let contacts = message.contacts().filter_map(Result::ok).filter_map(|contact| contact.sip_uri()).count();
-    contacts + message.sdp().map_or(0, <[u8]>::len) + format!("{message:?}").len()
+    let lists = (message.vias().count(), message.routes().count(), message.reasons().count());
+    let counts = (message.longest_uri(), message.supported().count(), message.fields().count());
+    assert_eq!(counts.2, message.field_count());
+    let said = format!(
+        "{message:?} {lists:?} {counts:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?}",
+        message.credentials().map(|credentials| credentials.username()).collect::<Vec<_>>(),
+        message.challenges().map(|challenge| challenge.is_stale()).collect::<Vec<_>>(),
+        (message.event(), message.subscription_state(), message.refer_to(), message.refer_sub()),
+        (message.replaces(), message.refer_replaces(), message.join()),
+        (message.rack(), message.rseq(), message.refresher(), message.is_reliable()),
+        (message.expires(), message.session_expires(), message.min_se(), message.retry_after()),
+        message.contacts().filter_map(Result::ok).map(|contact| contact.q()).collect::<Vec<_>>(),
+        message.from.user().map(unescape),
+    );
+    contacts + message.sdp().map_or(0, <[u8]>::len) + said.len()
 }
 
 #[test]
@@ -147,6 +164,10 @@ fn what_two_readers_could_read_differently_is_refused() {
         ("<sip:a@a.example>;tag=1", "<sip:a@a.example>garbage", Error::Malformed(Field::From)),
         ("<sip:a@a.example>;tag=1", "a.example", Error::Malformed(Field::From)),
         ("branch=z9hG4bK1", "branch=1;branch=2", Error::Malformed(Field::Via)),
+        ("branch=z9hG4bK1", "branch=1;x=\"", Error::Malformed(Field::Via)),
+        ("branch=z9hG4bK1", "branch=1<", Error::Malformed(Field::Via)),
+        ("<sip:a@a.example>;tag=1", "<sip:a@a.example>;tag=1;x=<", Error::Malformed(Field::From)),
+        ("<sip:a@a.example>;tag=1", "<sip:a@a.example>;tag=1;x=\"\\\"", Error::Malformed(Field::From)),
         ("SIP/2.0/UDP", "SIP/3.0/UDP", Error::Malformed(Field::Via)),
         ("a.example:5061", "a.example:65536", Error::Malformed(Field::Via)),
     ] {
@@ -244,7 +265,43 @@ fn streams_are_cut_at_content_length() {
     );
     assert_eq!(frame_length(&message(INVITE, "l: 65535\r\n", "")), Framing::Invalid(Error::MessageTooLong));
     assert_eq!(frame_length(&[b'x'; MAX_LINE + 1]), Framing::Invalid(Error::LineTooLong));
-    assert_eq!(frame_length(&b"Y: y\r\n".repeat(MAX_HEAD)), Framing::Invalid(Error::HeadTooLong));
+    let endless = |field: &str, times| [INVITE, "\r\n", &field.repeat(times)].concat().into_bytes();
+    let long = format!("Y: {}\r\n", "x".repeat(4_000));
+    assert_eq!(frame_length(&endless(&long, 9)), Framing::Invalid(Error::HeadTooLong));
+    assert_eq!(frame_length(&endless("Y: y\r\n", MAX_FIELDS + 1)), Framing::Invalid(Error::TooManyFields));
+    assert_eq!(frame_length(&endless("Y: y\r\n", MAX_FIELDS)), Framing::Incomplete);
+}
+
+#[test]
+fn a_stream_that_is_no_sip_is_told_from_its_first_bytes() {
+    for stream in
+        [&b"\x16\x03\x01\x02\x00"[..], b"\0", b" INVITE", b"SSH-2.0-x\r\n", b"Y: y", b"GET\t/", b"\xffSIP"]
+    {
+        assert_eq!(frame_length(stream), Framing::Invalid(Error::StartLine), "{stream:?}");
+    }
+    assert_eq!(frame_length(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n"), Framing::Invalid(Error::StartLine));
+    for stream in [&b""[..], b"I", b"INVITE", b"INVITE ", b"SIP", b"SIP/2.0", b"SIP/2.0 2"] {
+        assert_eq!(frame_length(stream), Framing::Incomplete, "{stream:?}");
+    }
+}
+
+#[test]
+fn datagrams_are_told_apart_by_their_first_bytes() {
+    let stun = [0, 1, 0, 0, 0x21, 0x12, 0xa4, 0x42, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12];
+    for (datagram, want) in [
+        (&b"\r\n\r\n"[..], Kind::KeepAlive),
+        (b"hello", Kind::KeepAlive),
+        (&stun, Kind::Stun),
+        (&stun[..19], Kind::Other),
+        (b"INVITE sip:b SIP/2.0", Kind::Message),
+        (b"\r\nSIP/2.0 200 OK\r\n", Kind::Message),
+        (b"INVITE sip:b SIP/7.0\r\n", Kind::Message),
+        (b"M-SEARCH * HTTP/1.1\r\nHost: h\r\n", Kind::Other),
+        (b"\x80\x00\x00\x01rtp of some kind", Kind::Other),
+    ] {
+        assert_eq!(kind(datagram), want, "{}", datagram.escape_ascii());
+        assert_eq!(is_keep_alive(datagram), matches!(want, Kind::KeepAlive | Kind::Stun));
+    }
 }
 
 #[test]
@@ -283,6 +340,49 @@ fn a_session_description_is_found_in_parts() {
 }
 
 #[test]
+fn boundaries_may_be_odd() {
+    let sdp = "Content-Type: application/sdp\r\n\r\nv=0\r\n";
+    let find = |kind: &str, body: &str| {
+        let kind = format!("Content-Type: multipart/mixed;{kind}\r\n");
+        parse(&message(INVITE, &kind, body)).expect("valid").sdp().map(<[u8]>::to_vec)
+    };
+    let want = Some(b"v=0\r\n".to_vec());
+    for (written, boundary) in [
+        ("boundary=\"---= _';?:/.,()+1\"", "---= _';?:/.,()+1"),
+        ("charset=\"a;boundary=x\"; Boundary = 7", "7"),
+        ("boundary=--", "--"),
+        ("\r\n boundary=unfolded", "unfolded"),
+    ] {
+        let body = format!("--{boundary}\r\n{sdp}--{boundary}--\r\n");
+        assert_eq!(find(written, &body), want, "{written}");
+        let padded = format!("--{boundary} \t\r\nContent-ID: <1>\r\n{sdp}--{boundary}-- ");
+        assert_eq!(find(written, &padded), want, "{written}, padded");
+        let bare = body.replace("\r\n", "\n");
+        assert_eq!(find(written, &bare), Some(b"v=0\n".to_vec()), "{written}, lines of LF");
+    }
+    let long = "b".repeat(71);
+    for written in ["", "boundary", "boundary=", "boundary=\"\"", "boundary=B", &format!("boundary={long}")] {
+        let boundary = if written.len() > 70 { &long } else { "b" };
+        assert_eq!(find(written, &format!("--{boundary}\r\n{sdp}--{boundary}--\r\n")), None, "{written}");
+    }
+    // As deep as it may be, and deeper; as late as it may be, and later.
+    let nested = |depth: usize| {
+        (0..depth).fold(sdp.to_owned(), |inner, level| {
+            format!(
+                "Content-Type: multipart/mixed;boundary=l{level}\r\n\r\n--l{level}\r\n{inner}--l{level}--\r\n"
+            )
+        })
+    };
+    let deep = |depth| find("boundary=b", &format!("--b\r\n{}--b--\r\n", nested(depth)));
+    assert_eq!((deep(2), deep(3)), (want.clone(), None));
+    let late = |before| {
+        let others = "--b\r\nContent-Type: text/plain\r\n\r\nx\r\n".repeat(before);
+        find("boundary=b", &format!("{others}--b\r\n{sdp}--b--\r\n"))
+    };
+    assert_eq!((late(15), late(16)), (want, None));
+}
+
+#[test]
 fn uris_are_taken_apart() {
     for (uri, want) in [
         ("sip:alice@192.0.2.1", Some(("alice", "192.0.2.1", None))),
@@ -314,7 +414,8 @@ proptest! {
     #[test]
     fn no_damage_makes_it_panic(
         damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..8),
-        fields in "([A-Za-z-]{1,8}[ ]?:[ -~\t]{0,20}(\r\n [ -~]{0,9})?\r\n){0,5}",
+        fields in "(([A-Za-z-]{1,8}|Refer-To|Replaces|Event|RAck|Reason|Authorization|x|k|Contact)[ ]?:[ -~\t]{0,20}\
+            (\r\n [ -~]{0,9})?\r\n){0,5}",
         body in "[ -~\r\n]{0,60}",
     ) {
         let kind = "Content-Type: multipart/mixed;boundary=x\r\nContact: \"a\\\"\" <sip:[::1]>;expires=9, *\r\n";
@@ -327,6 +428,38 @@ proptest! {
             prop_assert!(look_at(&message) > 0);
             prop_assert!(message.body.len() <= bytes.len());
         }
+    }
+
+    /// Fields are found where a reader finds them that unfolds all lines and goes over them for every question.
+    #[test]
+    fn a_naive_reader_finds_the_same_fields(
+        lines in prop::collection::vec(
+            ("Supported|k|SUPPORTED|Route|route|Path|Allow|X-Allow|Server", "[ \t]?", "[ \t]{0,2}[a-z,]{0,6}(\r\n[ \t][a-z]{0,4}){0,2}[ ]?"),
+            0..12,
+        ),
+    ) {
+        let block: String = lines.iter().map(|(name, gap, value)| format!("{name}{gap}:{value}\r\n")).collect();
+        let bytes = message(INVITE, &block, "");
+        let read = parse(&bytes).expect("valid");
+        let naive = |names: &[&str]| -> Vec<String> {
+            let same = lines.iter().filter(|(name, ..)| names.contains(&name.to_lowercase().as_str()));
+            same.map(|(_, _, value)| value.trim().to_owned()).collect()
+        };
+        for (field, names) in [
+            (Field::Supported, &["supported", "k"][..]),
+            (Field::Route, &["route"]),
+            (Field::Path, &["path"]),
+            (Field::Allow, &["allow"]),
+            (Field::Server, &["server"]),
+            (Field::Contact, &["contact", "m"]),
+        ] {
+            let want = naive(names);
+            let values: Vec<_> = read.values(field).map(|value| String::from_utf8_lossy(value).into_owned()).collect();
+            prop_assert_eq!(&values, &want);
+            prop_assert_eq!(read.value(field).map(<[u8]>::to_vec), want.first().map(|first| first.clone().into_bytes()));
+            prop_assert_eq!(read.has(field), !want.is_empty());
+        }
+        prop_assert_eq!(read.field_count(), lines.len() + 5);
     }
 
     /// What framing cuts out of a stream is what the reader reads, and nothing is left of it.

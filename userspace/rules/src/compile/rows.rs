@@ -144,6 +144,9 @@ fn entry(rule: &Rule, inspect: Inspect) -> RuleEntry {
     if rule.limit.is_some_and(|limit| matches!(limit.above, Above::Block(_))) {
         flags |= rule_flags::BLOCK;
     }
+    if rule.rtp {
+        flags |= rule_flags::RTP;
+    }
     RuleEntry {
         limit: rule.limit.map(|limit| limit.kernel()).unwrap_or_default(),
         slot: NO_SLOT,

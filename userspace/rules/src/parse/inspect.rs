@@ -1,17 +1,24 @@
-//! The `[inspect.h323]`, `[inspect.sccp]`, `[inspect.mgcp]` and `[inspect.tftp]` tables.
+//! The `[inspect.h323]`, `[inspect.sip]`, `[inspect.sccp]`, `[inspect.mgcp]` and `[inspect.tftp]` tables.
 
 pub(super) mod h323;
+pub(super) mod sip;
 
 use super::addresses::{Names, addresses, empty_list};
 use super::checker::{Checker, Root, Section, Value};
 use super::settings::set;
+use crate::files::Files;
 use crate::inspect::{
     Admission, InspectPolicies, MgcpPolicy, Mismatch, Pattern, SccpPolicy, TftpPolicy, UnknownMessage,
 };
 use crate::ruleset::{Protocol, Rule, RuleAction};
 
-const PROTOCOLS: [(&str, Protocol); 4] =
-    [("h323", Protocol::H323), ("sccp", Protocol::Sccp), ("mgcp", Protocol::Mgcp), ("tftp", Protocol::Tftp)];
+const PROTOCOLS: [(&str, Protocol); 5] = [
+    ("h323", Protocol::H323),
+    ("sip", Protocol::Sip),
+    ("sccp", Protocol::Sccp),
+    ("mgcp", Protocol::Mgcp),
+    ("tftp", Protocol::Tftp),
+];
 
 pub(super) const SCCP: [&str; 12] = [
     "allow",
@@ -31,7 +38,12 @@ pub(super) const MGCP: [&str; 2] = ["call_agents", "gateways"];
 pub(super) const TFTP: [&str; 3] = ["files", "match_mac", "write"];
 
 /// The whole `[inspect]` table, with defaults where it says nothing.
-pub(super) fn inspect(checker: &mut Checker<'_>, roots: &[Root<'_>], names: &Names<'_>) -> InspectPolicies {
+pub(super) fn inspect(
+    checker: &mut Checker<'_>,
+    roots: &[Root<'_>],
+    names: &Names<'_>,
+    files: &impl Files,
+) -> InspectPolicies {
     let mut policies = InspectPolicies::default();
     for root in roots {
         checker.enter(root.file);
@@ -44,6 +56,7 @@ pub(super) fn inspect(checker: &mut Checker<'_>, roots: &[Root<'_>], names: &Nam
             };
             match protocol {
                 Protocol::H323 => h323::h323(checker, &section, names, &mut policies.h323),
+                Protocol::Sip => sip::sip(checker, &section, files, &mut policies.sip),
                 Protocol::Sccp => sccp(checker, &section, &mut policies.sccp),
                 Protocol::Mgcp => mgcp(checker, &section, names, &mut policies.mgcp),
                 _ => tftp(checker, &section, &mut policies.tftp),

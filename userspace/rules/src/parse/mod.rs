@@ -32,6 +32,7 @@ use crate::prefixes::PrefixSet;
 use crate::ruleset::{GroupNote, Rule, RuleSet, Settings, Zone};
 use addresses::Names;
 use checker::{Checker, Root};
+use rule::Given;
 use sources::Sources;
 
 /// Keys of a file.
@@ -39,7 +40,7 @@ const KEYS: [&str; 9] =
     ["groups", "include", "inspect", "rule", "scan", "settings", "version", "zone", "zones"];
 
 /// Every table and its keys, by the name [`crate::reference`] gives it.
-pub(crate) const TABLES: [(&str, &[&str]); 16] = [
+pub(crate) const TABLES: [(&str, &[&str]); 18] = [
     ("", &KEYS),
     ("groups.NAME", &groups::KEYS),
     ("zone.NAME", &zones::KEYS),
@@ -53,6 +54,8 @@ pub(crate) const TABLES: [(&str, &[&str]); 16] = [
     ("settings.half_open", &settings::HALF_OPEN),
     ("scan", &settings::SCAN),
     ("inspect.h323", &inspect::h323::KEYS),
+    ("inspect.sip", &inspect::sip::KEYS),
+    ("inspect.sip.scanners", &inspect::sip::SCANNERS),
     ("inspect.sccp", &inspect::SCCP),
     ("inspect.mgcp", &inspect::MGCP),
     ("inspect.tftp", &inspect::TFTP),
@@ -149,8 +152,9 @@ fn parts(checker: &mut Checker<'_>, roots: &[Root<'_>], files: &impl Files, firs
     }
     let names = Names { zones: &zones, groups: &groups };
     let settings = settings::settings(checker, roots, &names);
-    let inspect = inspect::inspect(checker, roots, &names);
-    let rules = rules(checker, roots, &names, &inspect);
+    let inspect = inspect::inspect(checker, roots, &names, files);
+    let given = Given { names: &names, policies: &inspect, media_ports: &settings.media_ports, files };
+    let rules = rules(checker, roots, &given);
     for root in roots {
         inspect::unused(checker, root, &rules);
     }
@@ -195,12 +199,7 @@ fn said_once(checker: &mut Checker<'_>, roots: &[Root<'_>]) {
     }
 }
 
-fn rules(
-    checker: &mut Checker<'_>,
-    roots: &[Root<'_>],
-    names: &Names<'_>,
-    policies: &InspectPolicies,
-) -> Vec<Rule> {
+fn rules(checker: &mut Checker<'_>, roots: &[Root<'_>], given: &Given<'_, impl Files>) -> Vec<Rule> {
     let mut rules: Vec<Rule> = Vec::new();
     let mut seen: HashMap<String, Place> = HashMap::new();
     for root in roots {
@@ -216,7 +215,8 @@ fn rules(
         };
         for table in tables.iter() {
             let Some(section) = checker.table("rule", table) else { continue };
-            let Some(rule) = rule::rule(checker, &section, names, policies) else { continue };
+            let Some(rule) = rule::rule(checker, &section, given) else { continue };
+            let media = rule::tls_media(checker, &section, given, &rule);
             match seen.get(&rule.name) {
                 Some(first) => {
                     let message =
@@ -230,6 +230,10 @@ fn rules(
                 None => {
                     seen.insert(rule.name.clone(), rule.place.clone());
                     rules.push(rule);
+                    for rule in media {
+                        seen.insert(rule.name.clone(), rule.place.clone());
+                        rules.push(rule);
+                    }
                 }
             }
         }

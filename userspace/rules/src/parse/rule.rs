@@ -1,28 +1,57 @@
 //! One `[[rule]]`.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use callgate_shared::flow::{TCP, UDP};
+use callgate_shared::limit::Unit;
 use callgate_shared::policy::{ZONE_NONE, ZONE_SELF};
 
 use super::addresses::{Names, addresses, empty_list};
 use super::checker::{Checker, Section, Value, Word};
-use super::inspect::h323;
+use super::inspect::{h323, sip};
 use super::limit::limit;
 use super::tags;
 use crate::diagnostic::Severity;
-use crate::inspect::{H323Policy, InspectPolicies};
+use crate::files::Files;
+use crate::inspect::{H323Policy, InspectPolicies, SipPolicy};
 use crate::prefixes::{Addresses, PrefixSet};
-use crate::ruleset::{MediaAuthority, Protocol, Rule, RuleAction, Zone, ZoneSet, zone_number};
+use crate::ruleset::{
+    Above, Limit, MediaAuthority, Per, Period, Protocol, Rule, RuleAction, Zone, ZoneSet, zone_number,
+};
 use crate::schedule::Schedule;
-use crate::service::{self, Service};
+use crate::service::{self, Ports, Service};
 use crate::suggest::suggest;
 
 /// Keys of a `[[rule]]`.
-pub(super) const KEYS: [&str; 16] = [
-    "action", "advisory", "dscp", "from", "h323", "in", "inspect", "limit", "log", "media", "name", "reason",
-    "service", "to", "vlan", "when",
+pub(super) const KEYS: [&str; 18] = [
+    "action",
+    "advisory",
+    "dscp",
+    "from",
+    "h323",
+    "in",
+    "inspect",
+    "limit",
+    "log",
+    "media",
+    "name",
+    "reason",
+    "service",
+    "sip",
+    "tls_media",
+    "to",
+    "vlan",
+    "when",
 ];
+
+/// What the rest of the files says.
+pub(super) struct Given<'g, F> {
+    pub(super) names: &'g Names<'g>,
+    pub(super) policies: &'g InspectPolicies,
+    pub(super) media_ports: &'g RangeInclusive<u16>,
+    pub(super) files: &'g F,
+}
 
 /// `action` as it is written.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -48,9 +77,9 @@ impl Verb {
 pub(super) fn rule(
     checker: &mut Checker<'_>,
     section: &Section<'_>,
-    names: &Names<'_>,
-    policies: &InspectPolicies,
+    given: &Given<'_, impl Files>,
 ) -> Option<Rule> {
+    let Given { names, policies, .. } = *given;
     checker.known_keys(section, &KEYS);
     let name = name(checker, section);
     let zones = section.get("in").map_or(ZoneSet::ALL, |value| zones(checker, value, names.zones));
@@ -75,6 +104,7 @@ pub(super) fn rule(
     let advisory = section.get("advisory").and_then(|value| label(checker, "advisory", value));
     let media = media(checker, section, verb, names);
     let h323 = h323(checker, section, protocol, names, policies);
+    let sip = sip(checker, section, protocol, given);
 
     let name = name?;
     let action = match verb? {
@@ -99,6 +129,8 @@ pub(super) fn rule(
         advisory: advisory.map(|word| word.text.to_owned()),
         media,
         h323,
+        sip,
+        rtp: false,
         position: checker.position(&name.span),
         place: checker.place(&name.span),
     })
@@ -285,6 +317,83 @@ fn h323(
     let mut policy = policies.h323.clone();
     h323::h323(checker, &table, names, &mut policy);
     Some(Arc::new(policy))
+}
+
+/// `sip`: what the rule lays over `[inspect.sip]`.
+fn sip(
+    checker: &mut Checker<'_>,
+    section: &Section<'_>,
+    protocol: Option<Protocol>,
+    given: &Given<'_, impl Files>,
+) -> Option<Arc<SipPolicy>> {
+    let table = checker.table("sip", section.get("sip")?)?;
+    if protocol != Some(Protocol::Sip) {
+        only_with(checker, section, "sip", "`inspect = \"sip\"`");
+    }
+    let mut policy = given.policies.sip.clone();
+    sip::sip(checker, &table, given.files, &mut policy);
+    Some(Arc::new(policy))
+}
+
+/// New streams by one address, where the media of signalling that cannot be read is let by.
+const LEARNED: Limit = Limit {
+    unit: Unit::New,
+    events: 50,
+    period: Period::Second,
+    burst: 200,
+    per: Per::Source,
+    above: Above::Drop,
+};
+
+/// `tls_media = "from-ZONE"`: rules for the media of signalling that cannot be read. An endpoint of that zone (or
+/// of this machine) may send RTP between media ports to the other end of the signalling, and opens the way back.
+pub(super) fn tls_media(
+    checker: &mut Checker<'_>,
+    section: &Section<'_>,
+    given: &Given<'_, impl Files>,
+    rule: &Rule,
+) -> Vec<Rule> {
+    let Some(value) = section.get("tls_media") else { return Vec::new() };
+    let Some(word) = checker.string("tls_media", value) else { return Vec::new() };
+    let tcp = |service: &Service| matches!(service, Service::Tcp(_));
+    if rule.action != RuleAction::Track || !rule.services.iter().all(tcp) {
+        only_with(checker, section, "tls_media", "`action = \"track\"` and services of TCP such as `sips`");
+    }
+    if word.text == "off" {
+        return Vec::new();
+    }
+    let zone = word.text.strip_prefix("from-").and_then(|name| {
+        if name == "self" {
+            return Some(ZONE_SELF);
+        }
+        given.names.zones.iter().position(|zone| zone.name == name).and_then(zone_number)
+    });
+    let Some(zone) = zone else {
+        let names = given.names.zones.iter().map(|zone| format!("from-{}", zone.name));
+        let names: Vec<String> = names.chain(["from-self".to_owned(), "off".to_owned()]).collect();
+        let message = format!("`tls_media` cannot be `{}`", word.text);
+        let suggestion = suggest(word.text, names.iter().map(String::as_str));
+        checker.add(Severity::Error, &word.span, message, suggestion);
+        return Vec::new();
+    };
+    let ports = Ports { to: given.media_ports.clone(), from: given.media_ports.clone() };
+    let media = |name: &str, from: &Addresses, to: &Addresses| Rule {
+        name: format!("{}: {name}", rule.name),
+        zones: ZoneSet::EMPTY.with(zone).with(ZONE_SELF),
+        from: from.clone(),
+        to: to.clone(),
+        services: vec![Service::Udp(ports.clone())],
+        limit: Some(LEARNED),
+        advisory: None,
+        rtp: true,
+        ..rule.clone()
+    };
+    // Whoever connects to whom: what comes from the zone is its endpoints' media.
+    let there = media("media", &rule.from, &rule.to);
+    if rule.from == rule.to {
+        return vec![there];
+    }
+    vec![there, media("media back", &rule.to, &rule.from)]
 }
 
 fn media(

@@ -32,6 +32,10 @@ fn a_call_s_end_is_told() {
     connected(&mut lab);
     lab.wait(7);
     lab.signal(BOB, ALICE, &build::release_complete(&CALL, true, &Parts::default()));
+    let ended = lab.core.ended_calls().next().expect("it is remembered");
+    let steps: Vec<_> = ended.ladder.steps().iter().map(|step| (step.by, step.name())).collect();
+    assert_eq!(steps.first(), Some(&(Party::Caller, "SETUP")));
+    assert_eq!(steps.last(), Some(&(Party::Callee, "RELEASE COMPLETE")));
     let text = Guid(CALL.id).to_string();
     assert_eq!(lab.events("call-ended"), [format!("1000 → 2000 release-complete, lasted 7 s, {text}")]);
     assert_eq!(lab.events("call-started").len(), 1);
