@@ -10,7 +10,6 @@
 use std::fs;
 use std::io::Write as _;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
@@ -21,10 +20,13 @@ use crate::programs;
 use crate::report::{Case, rounded};
 use crate::scenario::{CALL_MANAGER, FLOODED, FLOODER, STATION, frames};
 use crate::sys;
+use crate::tasks::Task;
 
 /// Frames of a short stretch. A stretch is one call to the generator and has a cost of its own, for the page pool
 /// that is made and taken down; so that it does not count, a run is the difference of a long and a short one.
 const SHORT: u32 = 1 << 15;
+/// The same where a frame takes so long that more would be waiting: what a stretch costs of its own is nothing then.
+const SLOW: u32 = 1 << 12;
 /// Time per frame, in ns, below which a stretch is not made longer.
 const FAST: f64 = 50.0;
 /// Most frames of a long stretch.
@@ -147,10 +149,12 @@ impl Stretch {
 
 /// Time per frame, in ns, from a short stretch and a long one of about `time`.
 fn run(time: Duration, stretch: impl Fn(u32) -> Result<Stretch>) -> Result<f64> {
-    let first = stretch(SHORT / 4)?;
-    let short = stretch(SHORT)?;
-    let guess = short.per_frame_beyond(&first).unwrap_or(FAST).max(FAST);
-    let long = stretch(((time.as_nanos() as f64 / guess) as u32).clamp(4 * SHORT, LONGEST))?;
+    let first = stretch(SLOW / 2)?;
+    let second = stretch(SLOW)?;
+    let guess = second.per_frame_beyond(&first).unwrap_or(FAST).max(FAST);
+    let frames = (time.as_nanos() as f64 / guess) as u32;
+    let (short, least) = if frames < 4 * SHORT { (second, 4 * SLOW) } else { (stretch(SHORT)?, 4 * SHORT) };
+    let long = stretch(frames.clamp(least, LONGEST))?;
     long.per_frame_beyond(&short).context("the machine is too busy to measure")
 }
 
@@ -186,25 +190,17 @@ impl Defence<'_> {
 
 /// CPU time of everything that takes part in a flood.
 struct FloodClock {
-    /// `/proc/<ksoftirqd>/schedstat`: time on a CPU in ns, time waiting, turns.
-    ksoftirqd: PathBuf,
+    ksoftirqd: Task,
 }
 
 impl FloodClock {
     /// The clock of a flood on this CPU, the one this thread is bound to.
     fn of(cpu: usize) -> Result<Self> {
-        let name = format!("ksoftirqd/{cpu}\n");
-        let is_it = |process: &Path| fs::read_to_string(process.join("comm")).is_ok_and(|comm| comm == name);
-        let processes = fs::read_dir("/proc").context("/proc")?.flatten().map(|entry| entry.path());
-        let process = processes.into_iter().find(|process| is_it(process));
-        let process = process.context("ksoftirqd is not to be seen: run outside a container")?;
-        Ok(Self { ksoftirqd: process.join("schedstat") })
+        Ok(Self { ksoftirqd: Task::ksoftirqd(cpu)? })
     }
 
     fn read(&self) -> Result<Duration> {
-        let text = fs::read_to_string(&self.ksoftirqd).context("the kernel has no CONFIG_SCHED_INFO")?;
-        let ksoftirqd: u64 = text.split_whitespace().next().unwrap_or_default().parse()?;
-        Ok(Duration::from_nanos(sys::thread_cpu_ns()? + ksoftirqd))
+        Ok(Duration::from_nanos(sys::thread_cpu_ns()?) + self.ksoftirqd.cpu_time()?)
     }
 }
 

@@ -3,7 +3,7 @@
 use regex::Regex;
 
 /// Name of a case and of the case it is compared with.
-pub(crate) const CASES: [(&str, Option<&str>); 45] = [
+pub(crate) const CASES: [(&str, Option<&str>); 47] = [
     ("pass-only", None),
     ("xdp-filter", None),
     ("drop-stranger", Some("xdp-filter")),
@@ -37,6 +37,8 @@ pub(crate) const CASES: [(&str, Option<&str>); 45] = [
     ("sip-call-plain", None),
     ("sip-latency", None),
     ("sip-100k-calls", None),
+    ("syn-flood", None),
+    ("reload-10000", None),
     ("h225-setup-14", Some(KERNEL_H323)),
     ("h225-setup-4", Some(KERNEL_H323)),
     ("h245-olc", Some(KERNEL_H323)),
@@ -70,7 +72,8 @@ pub(crate) const SIGNALLING: [&str; 14] = [
 ];
 
 /// Those that need Callgate's daemon, or a gateway without it, and endpoints on either side.
-pub(crate) const LIVE: [&str; 4] = ["sip-call-rate", "sip-call-helper", "sip-call-plain", "sip-latency"];
+pub(crate) const LIVE: [&str; 6] =
+    ["sip-call-rate", "sip-call-helper", "sip-call-plain", "sip-latency", "syn-flood", "reload-10000"];
 
 /// Of these, those that look for a gateway's highest rate of calls.
 pub(crate) const CALL_RATE: [&str; 3] = ["sip-call-rate", "sip-call-helper", "sip-call-plain"];

@@ -1,5 +1,6 @@
 //! Callgate as it runs: the daemon in a lab's gateway, endpoints on either side, and the same without it.
 
+pub(crate) mod attack;
 pub(crate) mod latency;
 pub(crate) mod rate;
 
@@ -25,6 +26,8 @@ pub(crate) struct Effort {
     pub(crate) steady: Duration,
     /// Calls whose messages are timed.
     pub(crate) calls: u32,
+    /// How long an attack lasts.
+    pub(crate) attack: Duration,
 }
 
 /// The cases of this module that are selected.
@@ -35,6 +38,12 @@ pub(crate) fn measure(selection: &Selection, effort: &Effort) -> Result<Vec<Case
     }
     if selection.has("sip-latency") {
         cases.push(latency::measure(effort)?);
+    }
+    if selection.has("syn-flood") {
+        cases.push(attack::syn_flood(effort)?);
+    }
+    if selection.has("reload-10000") {
+        cases.push(attack::reload(effort)?);
     }
     Ok(cases)
 }

@@ -19,6 +19,7 @@ mod scenario;
 mod signalling;
 #[expect(unsafe_code, reason = "the one place for system calls no crate wraps")]
 mod sys;
+mod tasks;
 
 use std::io::{self, Write as _};
 use std::os::fd::AsFd as _;
@@ -114,6 +115,10 @@ Calls by SIPp through a gateway in namespaces, without media:
   sip-latency      what Callgate adds to a message: p50, p99, p99.9
   sip-100k-calls   100,000 calls at once: bytes of user space per call
 
+Callgate under attack, in a gateway:
+  syn-flood         connections of a client while hping3 sends SYNs from forged addresses to the same port
+  reload-10000      10,000 rules put in force during such a flood and a call
+
 Signalling, the whole engine, with pinholes:
   sccp-message      channels of two phones open and close, versions 11 and 20
   mgcp-message      CRCX, its 200, DLCX, its 250
@@ -141,6 +146,7 @@ impl Effort {
             probe: Duration::from_secs(5),
             steady: Duration::from_secs(60),
             calls: 5_000,
+            attack: Duration::from_secs(20),
         },
     };
     const QUICK: Self = Self {
@@ -154,6 +160,7 @@ impl Effort {
             probe: Duration::from_secs(1),
             steady: Duration::from_secs(3),
             calls: 200,
+            attack: Duration::from_secs(2),
         },
     };
 }

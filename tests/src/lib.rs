@@ -9,6 +9,7 @@
 //! - [`tftp`]: Debian's server and client, and a scripted client,
 //! - [`checks`]: what every call has to satisfy; [`probe`]: whether a way is open, packet by packet,
 //! - [`attack`], [`meter`]: hostile traffic, and exact counts of what was sent and what arrived,
+//! - [`converse`]: connections that hostile traffic must not keep out,
 //! - [`craft`], [`tools`]: packets no honest stack sends; nmap and hping3,
 //! - [`xdp`]: a program for the far end of a virtual pair,
 //! - [`filter`]: the rules file of the packet filter's tests.
@@ -24,6 +25,7 @@ pub mod attack;
 pub mod baresip;
 pub mod call;
 pub mod checks;
+pub mod converse;
 pub mod craft;
 pub mod daemon;
 pub mod filter;

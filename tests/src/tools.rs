@@ -103,6 +103,11 @@ impl Flood {
         Ok(Self { process: process.context(MISSING)?, started: Instant::now() })
     }
 
+    /// hping3's process.
+    pub fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
     /// Ends it; how long it has lasted.
     ///
     /// # Errors

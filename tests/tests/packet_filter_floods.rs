@@ -1,11 +1,11 @@
 //! hping3 floods while permitted traffic goes on: it is not harmed.
 
-use std::io::{Read, Write};
-use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::net::{IpAddr, SocketAddr};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use callgate_lab::converse::{Connections, converse, echo};
 use callgate_lab::daemon::Firewall;
 use callgate_lab::filter::{Filter, OPEN, PHONES_ONLY};
 use callgate_lab::lab::{Family, Lab};
@@ -15,62 +15,6 @@ use callgate_lab::tools::{Flood, beside_the_flood};
 
 /// How long a flood lasts.
 const FLOOD: Duration = Duration::from_secs(3);
-/// How long a connection may take: five openings of a Linux client, of which the firewall may take the first for
-/// its challenge.
-const PATIENCE: Duration = Duration::from_secs(10);
-/// What each connection asks, and is answered.
-const QUESTION: &[u8] = b"are you there?";
-
-/// Connections that were tried.
-#[derive(Debug, Default)]
-struct Connections {
-    tried: u32,
-    answered: u32,
-    slowest: Duration,
-}
-
-/// Answers each connection's first words by the same, until it is dropped.
-fn echo(listener: TcpListener) {
-    thread::spawn(move || {
-        for connection in listener.incoming() {
-            let Ok(mut connection) = connection else { return };
-            let mut words = [0; QUESTION.len()];
-            if connection.set_read_timeout(Some(PATIENCE)).is_ok()
-                && connection.read_exact(&mut words).is_ok()
-            {
-                // The client's time-out tells when it was lost.
-                let _ = connection.write_all(&words);
-            }
-        }
-    });
-}
-
-/// Opens connections one after the other for as long as a flood lasts, from one address.
-fn converse(lab: &Lab, from: IpAddr, to: SocketAddr, time: Duration) -> Connections {
-    let mut connections = Connections::default();
-    let until = Instant::now() + time;
-    while Instant::now() < until {
-        let started = Instant::now();
-        connections.tried += 1;
-        let answered = || -> Result<()> {
-            let mut connection = lab.outside().connect(SocketAddr::new(from, 0), to, PATIENCE)?;
-            connection.set_read_timeout(Some(PATIENCE))?;
-            connection.write_all(QUESTION)?;
-            let mut words = [0; QUESTION.len()];
-            connection.read_exact(&mut words)?;
-            ensure!(words == QUESTION, "other words came back");
-            Ok(())
-        };
-        match answered() {
-            Ok(()) => connections.answered += 1,
-            Err(error) => println!("  connection {}: {error:#}", connections.tried),
-        }
-        connections.slowest = connections.slowest.max(started.elapsed());
-        thread::sleep(Duration::from_millis(5));
-    }
-    connections
-}
-
 /// A flood's figures.
 struct Effect {
     connections: Connections,

@@ -17,6 +17,7 @@ use callgate_lab::lab::Family;
 use super::{Effort, Gateway};
 use crate::lineup::Selection;
 use crate::report::{Case, rounded};
+use crate::tasks::cpu_time_of;
 
 const CALLER: &str = include_str!("../../scenarios/uac.xml");
 const CALLEE: &str = include_str!("../../scenarios/uas.xml");
@@ -169,13 +170,7 @@ impl Gateway {
     /// CPU time the daemon's process has taken so far.
     fn daemon_time(&self) -> Result<Option<Duration>> {
         let Some(pid) = self.firewall.as_ref().and_then(|firewall| firewall.pid()) else { return Ok(None) };
-        let mut total = 0;
-        for task in fs::read_dir(format!("/proc/{pid}/task"))?.flatten() {
-            // `schedstat`: time on a CPU in ns, time waiting, turns.
-            let text = fs::read_to_string(task.path().join("schedstat")).context("no CONFIG_SCHED_INFO")?;
-            total += text.split_whitespace().next().and_then(|ns| ns.parse::<u64>().ok()).unwrap_or(0);
-        }
-        Ok(Some(Duration::from_nanos(total)))
+        cpu_time_of(pid).map(Some)
     }
 }
 
