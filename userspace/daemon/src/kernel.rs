@@ -52,6 +52,9 @@ pub enum Error {
         /// Key and value size needed.
         wanted: String,
     },
+    /// No thread could be started.
+    #[error("a thread that loads the rules: {0}")]
+    Thread(io::Error),
     /// Another XDP program sits on the interface.
     #[error(
         "interface {interface} already has an XDP program that is not ours ({detail}): remove it, or leave the interface out"

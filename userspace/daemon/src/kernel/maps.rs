@@ -1,12 +1,14 @@
 //! The pinned maps: policies in, state out.
 
 use std::collections::HashMap as StdHashMap;
+use std::io;
 use std::net::IpAddr;
 use std::path::Path;
+use std::thread::{self, Scope, ScopedJoinHandle};
 use std::time::Duration;
 
 use aya::maps::lpm_trie::{Key, LpmTrie};
-use aya::maps::{Array, ArrayOfMaps, HashMap, Map, MapData, MapError, PerCpuArray, RingBuf};
+use aya::maps::{Array, ArrayOfMaps, HashMap, InnerMap, Map, MapData, MapError, PerCpuArray, RingBuf};
 use callgate_alg::action::{PinholeSpec, Time};
 use callgate_rules::compile::AddressTable;
 use callgate_rules::{Compiled, Slots};
@@ -231,27 +233,31 @@ impl Kernel {
             last[..rest.len()].copy_from_slice(rest);
             whole.iter().copied().chain((!rest.is_empty()).then_some(last)).collect()
         };
-        fill("SERVICES", &mut maps.services, idle, SERVICE_CHUNKS, &chunks(&compiled.services), &zeros)?;
-        let source_ports = chunks(&compiled.source_ports);
-        fill("SOURCE_PORTS", &mut maps.source_ports, idle, SOURCE_PORT_CHUNKS, &source_ports, &zeros)?;
-        fill("TAGS", &mut maps.tags, idle, TAG_CHUNKS, &chunks(&compiled.tags), &zeros)?;
-        fill("ACTIONS", &mut maps.actions, idle, ACTION_CHUNKS, &chunks(&compiled.actions), &zeros)?;
-        fill("RULES", &mut maps.rules, idle, MAX_RULES, &compiled.rules, &RuleEntry::default())?;
-        fill("SOURCE_ZONES", &mut maps.source_zones, idle, 256, &chunks(&compiled.source_zones), &zeros)?;
-        fill_any("VECTORS", &mut maps.vectors, idle, &compiled.vectors)?;
-        fill_any("SOURCE_CHUNKS", &mut maps.source_chunks, idle, address_chunks(&compiled.sources4))?;
-        fill_any(
-            "DESTINATION_CHUNKS",
-            &mut maps.destination_chunks,
-            idle,
-            address_chunks(&compiled.destinations4),
-        )?;
-        let (in_trie, flags) = (policy_flags::SOURCES_IN_TRIE, compiled.policy.flags);
-        fill_tries(&mut maps.sources4, &mut maps.sources6, idle, &compiled.sources, flags & in_trie != 0)?;
-        let (v4, v6) = (&mut maps.destinations4, &mut maps.destinations6);
-        let in_trie = policy_flags::DESTINATIONS_IN_TRIE;
-        fill_tries(v4, v6, idle, &compiled.destinations, flags & in_trie != 0)?;
-        fill("POLICY", &mut maps.policy, idle, 1, &[compiled.policy], &compiled.policy)?;
+        let rows = (chunks(&compiled.services), chunks(&compiled.source_ports), chunks(&compiled.tags));
+        let (actions, source_zones) = (chunks(&compiled.actions), chunks(&compiled.source_zones));
+        let (sources, destinations) =
+            (address_chunks(&compiled.sources4), address_chunks(&compiled.destinations4));
+        let [sources_in_trie, destinations_in_trie] =
+            [policy_flags::SOURCES_IN_TRIE, policy_flags::DESTINATIONS_IN_TRIE]
+                .map(|flag| compiled.policy.flags & flag != 0);
+        thread::scope(|scope| {
+            let mut at = Placing { scope, slot: idle, placed: Vec::new() };
+            at.fill("SERVICES", &mut maps.services, SERVICE_CHUNKS, &rows.0, &zeros)?;
+            at.fill("SOURCE_PORTS", &mut maps.source_ports, SOURCE_PORT_CHUNKS, &rows.1, &zeros)?;
+            at.fill("TAGS", &mut maps.tags, TAG_CHUNKS, &rows.2, &zeros)?;
+            at.fill("ACTIONS", &mut maps.actions, ACTION_CHUNKS, &actions, &zeros)?;
+            at.fill("RULES", &mut maps.rules, MAX_RULES, &compiled.rules, &RuleEntry::default())?;
+            at.fill("SOURCE_ZONES", &mut maps.source_zones, 256, &source_zones, &zeros)?;
+            at.fill_any("VECTORS", &mut maps.vectors, &compiled.vectors)?;
+            at.fill_any("SOURCE_CHUNKS", &mut maps.source_chunks, sources)?;
+            at.fill_any("DESTINATION_CHUNKS", &mut maps.destination_chunks, destinations)?;
+            let (v4, v6) = (&mut maps.sources4, &mut maps.sources6);
+            at.fill_tries(v4, v6, &compiled.sources, sources_in_trie)?;
+            let (v4, v6) = (&mut maps.destinations4, &mut maps.destinations6);
+            at.fill_tries(v4, v6, &compiled.destinations, destinations_in_trie)?;
+            at.fill("POLICY", &mut maps.policy, 1, &[compiled.policy], &compiled.policy)?;
+            at.wait()
+        })?;
 
         maps.active.set(0, idle, 0).map_err(|source| Error::Map { name: "ACTIVE", source })?;
         // Setting a slot of an array of maps waits for a grace period: after this no packet is still being
@@ -486,23 +492,97 @@ fn name_hash(name: &str) -> u64 {
         .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
-/// A fresh inner map of `size` entries, with `values` from its beginning; those equal to `empty` are skipped.
-fn fill<T: Copy + PartialEq + 'static>(
-    name: &'static str,
-    outer: &mut Inner<T>,
+/// Fresh inner maps on their way into a slot of the outer ones. Setting that waits for a grace period of the kernel,
+/// tens of milliseconds where a flood keeps a CPU busy: they all wait at the same time.
+struct Placing<'scope, 'env> {
+    scope: &'scope Scope<'scope, 'env>,
     slot: u32,
-    size: u32,
-    values: &[T],
-    empty: &T,
-) -> Result<(), Error> {
-    let error = |source| Error::Map { name, source };
-    let mut inner = Array::<MapData, Raw<T>>::create(size, 0).map_err(error)?;
-    for (index, value) in (0..).zip(values) {
-        if size == 1 || value != empty {
+    placed: Vec<ScopedJoinHandle<'scope, Result<(), Error>>>,
+}
+
+impl<'scope> Placing<'scope, '_> {
+    fn place<M: InnerMap + Send + 'scope>(
+        &mut self,
+        name: &'static str,
+        outer: &'scope mut ArrayOfMaps<MapData, M>,
+        inner: M,
+    ) -> Result<(), Error> {
+        let slot = self.slot;
+        let set = move || outer.set(slot, &inner, 0).map_err(|source| Error::Map { name, source });
+        let placed = thread::Builder::new().name(name.to_ascii_lowercase()).spawn_scoped(self.scope, set);
+        self.placed.push(placed.map_err(Error::Thread)?);
+        Ok(())
+    }
+
+    /// Waits until all are in their place.
+    fn wait(self) -> Result<(), Error> {
+        let gone = || Error::Thread(io::Error::other("it has panicked"));
+        self.placed.into_iter().try_for_each(|placed| placed.join().map_err(|_| gone())?)
+    }
+
+    /// A map of `size` entries, with `values` from its beginning; those equal to `empty` are skipped.
+    fn fill<T: Copy + PartialEq + Send + 'static>(
+        &mut self,
+        name: &'static str,
+        outer: &'scope mut Inner<T>,
+        size: u32,
+        values: &[T],
+        empty: &T,
+    ) -> Result<(), Error> {
+        let error = |source| Error::Map { name, source };
+        let mut inner = Array::<MapData, Raw<T>>::create(size, 0).map_err(error)?;
+        for (index, value) in (0..).zip(values) {
+            if size == 1 || value != empty {
+                inner.set(index, Raw(*value), 0).map_err(error)?;
+            }
+        }
+        self.place(name, outer, inner)
+    }
+
+    /// A map with just these values.
+    fn fill_any<T: Copy + Send + 'static>(
+        &mut self,
+        name: &'static str,
+        outer: &'scope mut Inner<T>,
+        values: &[T],
+    ) -> Result<(), Error> {
+        /// `BPF_F_INNER_MAP`: an inner map of another size than its neighbour's.
+        const ANY_SIZE: u32 = 0x1000;
+        let error = |source| Error::Map { name, source };
+        let size = u32::try_from(values.len()).unwrap_or(u32::MAX).max(1);
+        let mut inner = Array::<MapData, Raw<T>>::create(size, ANY_SIZE).map_err(error)?;
+        for (index, value) in (0..).zip(values) {
             inner.set(index, Raw(*value), 0).map_err(error)?;
         }
+        self.place(name, outer, inner)
     }
-    outer.set(slot, &inner, 0).map_err(error)
+
+    /// Tries of an address table; IPv4 prefixes only where they are not in chunks.
+    fn fill_tries(
+        &mut self,
+        v4: &'scope mut Tries<u32>,
+        v6: &'scope mut Tries<Addr>,
+        prefixes: &[(callgate_rules::compile::Prefix, u16)],
+        with_v4: bool,
+    ) -> Result<(), Error> {
+        const ENTRIES: u32 = 262_144;
+        const NO_PREALLOC: u32 = 1;
+        let error = |source| Error::Map { name: "prefixes", source };
+        let mut inner4 = LpmTrie::<MapData, Raw<u32>, u32>::create(ENTRIES, NO_PREALLOC).map_err(error)?;
+        let mut inner6 = LpmTrie::<MapData, Raw<Addr>, u32>::create(ENTRIES, NO_PREALLOC).map_err(error)?;
+        for (prefix, class) in prefixes {
+            let (length, class) = (u32::from(prefix.prefix_len()), u32::from(*class));
+            let addr = Addr::from(prefix.network());
+            match prefix.network() {
+                IpAddr::V4(_) if !with_v4 => Ok(()),
+                IpAddr::V4(_) => inner4.insert(&Key::new(length, Raw(addr.v4_word())), class, 0),
+                IpAddr::V6(_) => inner6.insert(&Key::new(length, Raw(addr)), class, 0),
+            }
+            .map_err(error)?;
+        }
+        self.place("prefixes", v4, inner4)?;
+        self.place("prefixes", v6, inner6)
+    }
 }
 
 fn address_chunks(table: &AddressTable) -> &[AddressChunk] {
@@ -510,51 +590,6 @@ fn address_chunks(table: &AddressTable) -> &[AddressChunk] {
         AddressTable::Chunks(chunks) => chunks,
         AddressTable::Trie => &[],
     }
-}
-
-/// A fresh inner map with just these values.
-fn fill_any<T: Copy + 'static>(
-    name: &'static str,
-    outer: &mut Inner<T>,
-    slot: u32,
-    values: &[T],
-) -> Result<(), Error> {
-    /// `BPF_F_INNER_MAP`: an inner map of another size than its neighbour's.
-    const ANY_SIZE: u32 = 0x1000;
-    let error = |source| Error::Map { name, source };
-    let size = u32::try_from(values.len()).unwrap_or(u32::MAX).max(1);
-    let mut inner = Array::<MapData, Raw<T>>::create(size, ANY_SIZE).map_err(error)?;
-    for (index, value) in (0..).zip(values) {
-        inner.set(index, Raw(*value), 0).map_err(error)?;
-    }
-    outer.set(slot, &inner, 0).map_err(error)
-}
-
-/// Fresh tries of an address table; IPv4 prefixes only where they are not in chunks.
-fn fill_tries(
-    v4: &mut Tries<u32>,
-    v6: &mut Tries<Addr>,
-    slot: u32,
-    prefixes: &[(callgate_rules::compile::Prefix, u16)],
-    with_v4: bool,
-) -> Result<(), Error> {
-    const ENTRIES: u32 = 262_144;
-    const NO_PREALLOC: u32 = 1;
-    let error = |source| Error::Map { name: "prefixes", source };
-    let mut inner4 = LpmTrie::<MapData, Raw<u32>, u32>::create(ENTRIES, NO_PREALLOC).map_err(error)?;
-    let mut inner6 = LpmTrie::<MapData, Raw<Addr>, u32>::create(ENTRIES, NO_PREALLOC).map_err(error)?;
-    for (prefix, class) in prefixes {
-        let (length, class) = (u32::from(prefix.prefix_len()), u32::from(*class));
-        let addr = Addr::from(prefix.network());
-        match prefix.network() {
-            IpAddr::V4(_) if !with_v4 => Ok(()),
-            IpAddr::V4(_) => inner4.insert(&Key::new(length, Raw(addr.v4_word())), class, 0),
-            IpAddr::V6(_) => inner6.insert(&Key::new(length, Raw(addr)), class, 0),
-        }
-        .map_err(error)?;
-    }
-    v4.set(slot, &inner4, 0).map_err(error)?;
-    v6.set(slot, &inner6, 0).map_err(error)
 }
 
 /// The flows of senders whose port a pinhole has learnt.
