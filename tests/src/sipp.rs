@@ -1,7 +1,9 @@
 //! Calls by SIPp: a SIP implementation that is not ours, on both sides.
 //!
-//! Both scenarios send one second of G.711 from one media port, which all calls of a run share. What was sent
-//! and what arrived is counted at the interfaces around the firewall.
+//! Both sides send seconds of G.711 from one media port, which all calls of a run share. What was sent and what
+//! arrived is counted at the interfaces around the firewall.
+
+mod story;
 
 use std::fs;
 use std::net::{IpAddr, SocketAddr};
@@ -18,11 +20,11 @@ use crate::netns::Netns;
 use crate::process::Process;
 use crate::sip::{PORT, Transport};
 
-const CALLER: &str = include_str!("../scenarios/uac.xml");
-const CALLEE: &str = include_str!("../scenarios/uas.xml");
-/// G.711 bytes in a second: what each side sends per call.
+pub use story::{STORIES, Story};
+
+/// G.711 bytes in a second: what each side sends at a time.
 const SPEECH: usize = 8_000;
-/// RTP packets each side sends per call.
+/// RTP packets of that.
 pub const PACKETS: u64 = 50;
 /// Where both sides receive, and the RTP port of every call.
 const MEDIA_PORT: u16 = 16_800;
@@ -38,6 +40,8 @@ pub struct Plan {
     pub transport: Transport,
     /// Calls, begun at ten per second.
     pub calls: u32,
+    /// How each goes.
+    pub story: Story,
 }
 
 /// A run that is under way.
@@ -66,7 +70,7 @@ impl Run {
     /// # Errors
     /// When SIPp is missing or a counter cannot be attached.
     pub fn start(lab: &Lab, plan: Plan) -> Result<Self> {
-        let Plan { family, .. } = plan;
+        let Plan { family, story, .. } = plan;
         let (phone, manager) = (family.phone(2), family.call_manager(1));
         let toward = |ip: IpAddr| {
             let name = if ip.is_ipv4() { "ip" } else { "ip6" };
@@ -82,8 +86,8 @@ impl Run {
             meter(lab.outside(), "eth0", Direction::In, phone)?,
         ];
         let dir = lab.dir();
-        fs::write(dir.join("uac.xml"), CALLER).context("scenario")?;
-        fs::write(dir.join("uas.xml"), CALLEE).context("scenario")?;
+        fs::write(dir.join("uac.xml"), story.caller()).context("scenario")?;
+        fs::write(dir.join("uas.xml"), story.callee()).context("scenario")?;
         fs::write(dir.join("speech.ulaw"), [0xff; SPEECH]).context("speech")?;
 
         let mut callee = sipp(&plan, dir, "uas.xml", manager);
@@ -122,7 +126,7 @@ impl Run {
 impl Outcome {
     /// Whether all calls were connected and every RTP packet arrived, both ways.
     pub fn is_whole(&self, plan: &Plan) -> bool {
-        let packets = u64::from(plan.calls) * PACKETS;
+        let packets = u64::from(plan.calls) * plan.story.speeches() * PACKETS;
         self.connected == plan.calls && self.forth == (packets, packets) && self.back == (packets, packets)
     }
 }

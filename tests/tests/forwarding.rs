@@ -12,7 +12,7 @@ use callgate_lab::root_or_skip;
 use callgate_lab::sccp::wire::Version;
 use callgate_lab::sccp::{self, CallManager, Session};
 use callgate_lab::sip::{self, Callee, Transport};
-use callgate_lab::sipp::{Plan, Run};
+use callgate_lab::sipp::{Plan, Run, Story};
 use callgate_lab::tftp::{self, Client, Server};
 
 #[test]
@@ -64,7 +64,7 @@ fn sipp_calls_are_whole_without_a_firewall() -> Result<()> {
     }
     let lab = Lab::gateway()?;
     for (family, transport) in [(Family::V4, Transport::Udp), (Family::V6, Transport::Tcp)] {
-        let plan = Plan { family, transport, calls: 3 };
+        let plan = Plan { family, transport, calls: 3, story: Story::Plain };
         let outcome = Run::start(&lab, plan)?.finish()?;
         assert!(outcome.is_whole(&plan), "{plan:?}: {outcome:?}");
     }

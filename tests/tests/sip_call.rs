@@ -1,8 +1,9 @@
 //! SIP calls through a gateway in enforce mode, and media that no call has announced.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use callgate_lab::call::Signalling;
@@ -14,7 +15,7 @@ use callgate_lab::meter::{Direction, Meter};
 use callgate_lab::root_or_skip;
 use callgate_lab::rtp;
 use callgate_lab::sip::{self, Callee, Dialog, Transport};
-use callgate_lab::sipp::{Plan, Run};
+use callgate_lab::sipp::{Plan, Run, STORIES, Story};
 
 /// A port of the media range that no endpoint uses.
 const UNANNOUNCED: u16 = 30_000;
@@ -65,13 +66,23 @@ fn calls_by_sipp_are_whole() -> Result<()> {
     let turn = GATEWAY.turn()?;
     let (lab, firewall) = (&turn.lab, &turn.firewall);
     let before = firewall.counters()?;
-    for (family, transport) in [(Family::V4, Transport::Udp), (Family::V6, Transport::Tcp)] {
-        let plan = Plan { family, transport, calls: 3 };
+    let ways = [(Family::V4, Transport::Udp), (Family::V6, Transport::Tcp), (Family::V6, Transport::Udp)];
+    for (story, (family, transport)) in STORIES.into_iter().zip(ways.into_iter().cycle()) {
+        let plan = Plan { family, transport, calls: 3, story };
         let run = Run::start(lab, plan)?;
         thread::sleep(Duration::from_millis(1_000));
         assert_eq!(firewall.calls()?.len(), 3, "{plan:?}");
+        let mut kinds = BTreeSet::new();
+        if story == Story::Fax {
+            let started = Instant::now();
+            while !kinds.contains("t38") && started.elapsed() < Duration::from_secs(5) {
+                thread::sleep(Duration::from_millis(50));
+                kinds.extend(firewall.pinholes()?.into_iter().map(|row| row.kind));
+            }
+        }
         let outcome = run.finish()?;
         assert!(outcome.is_whole(&plan), "{plan:?}: {outcome:?}");
+        assert!(story != Story::Fax || kinds.contains("t38"), "{kinds:?}");
         firewall.settled()?;
     }
     assert_eq!(firewall.counters()?.dropped_since(&before), [].into());

@@ -19,7 +19,7 @@ use callgate_lab::daemon::Firewall;
 use callgate_lab::h323::{self, Form};
 use callgate_lab::lab::{Family, GATEWAY, Lab};
 use callgate_lab::sip::{self, Transport};
-use callgate_lab::sipp::{self, Plan, Run};
+use callgate_lab::sipp::{self, Plan, Run, Story};
 use clap::Parser;
 
 /// Packets of one attack.
@@ -75,7 +75,7 @@ fn play(rules: &Path, out: &mut dyn Write) -> Result<bool> {
     let mut verdicts = Verdicts::default();
     let desks = Desks::open(&lab)?;
     let calls = desks.calls(&lab, &mut verdicts);
-    let plan = Plan { family: Family::V4, transport: Transport::Udp, calls: 3 };
+    let plan = Plan { family: Family::V4, transport: Transport::Udp, calls: 3, story: Story::Plain };
     let run = Run::start(&lab, plan)?;
     let (effects, listings) = thread::scope(|scope| {
         let attacks = scope.spawn(|| attack(&lab));
@@ -85,7 +85,7 @@ fn play(rules: &Path, out: &mut dyn Write) -> Result<bool> {
     });
     let effects = effects.map_err(|_| anyhow!("the attacks' thread panicked"))??;
     verdicts.run("SIP calls by sipp, IPv4 over UDP", plan, run.finish());
-    let plan = Plan { family: Family::V6, transport: Transport::Tcp, calls: 2 };
+    let plan = Plan { family: Family::V6, transport: Transport::Tcp, calls: 2, story: Story::Plain };
     verdicts.run("SIP calls by sipp, IPv6 over TCP", plan, Run::start(&lab, plan)?.finish());
     for (label, call) in calls {
         verdicts.call(label, call.finish(Duration::ZERO));
