@@ -3,7 +3,7 @@
 use regex::Regex;
 
 /// Name of a case and of the case it is compared with.
-pub(crate) const CASES: [(&str, Option<&str>); 47] = [
+pub(crate) const CASES: [(&str, Option<&str>); 49] = [
     ("pass-only", None),
     ("xdp-filter", None),
     ("drop-stranger", Some("xdp-filter")),
@@ -51,10 +51,12 @@ pub(crate) const CASES: [(&str, Option<&str>); 47] = [
     ("sccp-message", None),
     ("mgcp-message", None),
     ("tftp-message", None),
+    ("policy-decision", None),
+    ("history-500k", None),
 ];
 
 /// Those that read signalling, and need neither Callgate's kernel half nor a privilege.
-pub(crate) const SIGNALLING: [&str; 14] = [
+pub(crate) const SIGNALLING: [&str; 15] = [
     "sip-invite-parse",
     "sip-invite-ezk",
     "h225-setup-14",
@@ -69,6 +71,7 @@ pub(crate) const SIGNALLING: [&str; 14] = [
     "sccp-message",
     "mgcp-message",
     "tftp-message",
+    "policy-decision",
 ];
 
 /// Those that need Callgate's daemon, or a gateway without it, and endpoints on either side.
@@ -79,7 +82,7 @@ pub(crate) const LIVE: [&str; 6] =
 pub(crate) const CALL_RATE: [&str; 3] = ["sip-call-rate", "sip-call-helper", "sip-call-plain"];
 
 /// Those that are neither [`SIGNALLING`] nor [`LIVE`] and need no network.
-const ALONE: [&str; 1] = ["sip-100k-calls"];
+const ALONE: [&str; 2] = ["sip-100k-calls", "history-500k"];
 
 /// Not a case but a peer whose instructions were counted once: Linux's decoder, nf_conntrack_h323_asn1.c.
 pub(crate) const KERNEL_H323: &str = "kernel-h323";

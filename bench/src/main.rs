@@ -9,6 +9,7 @@
 
 mod callgate;
 mod flood;
+mod history;
 mod lineup;
 mod live;
 mod machine;
@@ -122,7 +123,13 @@ Callgate under attack, in a gateway:
 Signalling, the whole engine, with pinholes:
   sccp-message      channels of two phones open and close, versions 11 and 20
   mgcp-message      CRCX, its 200, DLCX, its 250
-  tftp-message      RRQ with options";
+  tftp-message      RRQ with options
+
+Call policy:
+  policy-decision   who may call what: 100,000 patterns, 10,000 callers
+
+History, in a file of SQLite:
+  history-500k      500,000 records: which numbers a phone has called within a week, and who has tried 1-900";
 
 /// How long and how often.
 struct Effort {
@@ -193,6 +200,9 @@ fn run(options: &Options) -> Result<()> {
     machine.pinned_to = sys::pin_to_last_cpu().context("pinning to a CPU")?;
     if selection.has(signalling::crowd::NAME) {
         cases.push(signalling::crowd::measure(options.quick)?);
+    }
+    if selection.has(history::NAME) {
+        cases.push(history::measure(options.quick, effort.rounds)?);
     }
     if selection.has_packets() {
         cases.extend(packets(&selection, &effort, &mut machine)?);

@@ -4,6 +4,7 @@
 //! The instructions are counted by valgrind, which runs this program again for one case (see [`instructions`]).
 
 pub(crate) mod crowd;
+mod decisions;
 mod decoders;
 mod exchanges;
 mod instructions;
@@ -52,7 +53,7 @@ impl Subject {
 
 /// All there are.
 fn subjects() -> impl Iterator<Item = Subject> {
-    decoders::subjects().into_iter().chain(exchanges::subjects())
+    decoders::subjects().into_iter().chain(exchanges::subjects()).chain(decisions::subjects())
 }
 
 /// Reads each case's messages in turn, `rounds` times for about `stretch` each, then counts instructions. With the

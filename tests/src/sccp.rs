@@ -143,6 +143,48 @@ impl Session {
         Ok(channel)
     }
 
+    /// The call manager tells the number of the phone's line.
+    ///
+    /// # Errors
+    /// When the phone does not hear it in time.
+    pub fn has_number(&mut self, number: &str) -> Result<()> {
+        self.tell(&wire::line_stat(self.version, number), id::LINE_STAT).map(drop)
+    }
+
+    /// The receiver is lifted: the call it begins.
+    ///
+    /// # Errors
+    /// When a step is not answered in time.
+    pub fn lift(&mut self) -> Result<Channel> {
+        let channel = new_channel();
+        self.ask(&wire::bare(self.version, id::OFF_HOOK), id::OFF_HOOK)?;
+        self.call_state(state::OFF_HOOK, channel)?;
+        Ok(channel)
+    }
+
+    /// A key is pressed; what the call manager reads of it.
+    ///
+    /// # Errors
+    /// When nothing arrives in time.
+    pub fn press(&mut self, key: char, channel: Channel) -> Result<Message> {
+        let key = match key {
+            '*' => 14,
+            '#' => 15,
+            digit => digit.to_digit(10).context("no key of a phone")?,
+        };
+        self.phone.send(&wire::keypad_button(self.version, key, channel.call))?;
+        self.manager.hear()
+    }
+
+    /// The call manager says what was dialled, and whether the phone hears it.
+    ///
+    /// # Errors
+    /// When it cannot be sent.
+    pub fn dialled(&mut self, number: &str, channel: Channel) -> Result<bool> {
+        self.manager.send(&wire::dialed_number(self.version, number, channel.call))?;
+        Ok(self.phone.expect(id::DIALED_NUMBER).is_ok())
+    }
+
     /// The call manager says where a call stands.
     ///
     /// # Errors
@@ -365,17 +407,26 @@ impl Line {
     /// # Errors
     /// When another comes, or none in time.
     pub fn expect(&mut self, id: u32) -> Result<Message> {
+        let message = self.hear().with_context(|| format!("waiting for message {id:#06x}"))?;
+        ensure!(message.id == id, "message {:#06x} instead of {id:#06x}", message.id);
+        Ok(message)
+    }
+
+    /// The next message, whatever it is.
+    ///
+    /// # Errors
+    /// When none comes in time, or the connection is over.
+    pub fn hear(&mut self) -> Result<Message> {
         let until = Instant::now() + STEP;
         loop {
             if let Some((message, length)) = Message::split(&self.pending)? {
                 self.pending.drain(..length);
-                ensure!(message.id == id, "message {:#06x} instead of {id:#06x}", message.id);
                 return Ok(message);
             }
             let left = until.saturating_duration_since(Instant::now());
-            ensure!(!left.is_zero(), "no message {id:#06x} in time");
-            match self.read(left).with_context(|| format!("waiting for message {id:#06x}"))? {
-                0 => bail!("closed instead of message {id:#06x}"),
+            ensure!(!left.is_zero(), "no message in time");
+            match self.read(left)? {
+                0 => bail!("closed instead of a message"),
                 _ => continue,
             }
         }

@@ -37,6 +37,8 @@ pub mod id {
     pub const KEYPAD_BUTTON: u32 = 0x0003;
     /// The handset is lifted.
     pub const OFF_HOOK: u32 = 0x0006;
+    /// It is put down.
+    pub const ON_HOOK: u32 = 0x0007;
     /// Where the phone receives audio.
     pub const OPEN_RECEIVE_CHANNEL_ACK: u32 = 0x0022;
     /// The phone leaves.
@@ -49,6 +51,8 @@ pub mod id {
     pub const START_MEDIA_TRANSMISSION: u32 = 0x008a;
     /// It must send no more audio.
     pub const STOP_MEDIA_TRANSMISSION: u32 = 0x008b;
+    /// The number of a line.
+    pub const LINE_STAT: u32 = 0x0092;
     /// An answer to [`KEEP_ALIVE`].
     pub const KEEP_ALIVE_ACK: u32 = 0x0100;
     /// The phone is to receive audio.
@@ -281,6 +285,13 @@ pub fn unregister_ack(version: Version) -> Vec<u8> {
 pub fn keypad_button(version: Version, digit: u32, call: u32) -> Vec<u8> {
     let mut message = Writer::new(version, id::KEYPAD_BUTTON);
     message.u32s(&[digit, 1, call]);
+    message.end()
+}
+
+/// The number of line 1.
+pub fn line_stat(version: Version, number: &str) -> Vec<u8> {
+    let mut message = Writer::new(version, id::LINE_STAT);
+    message.u32s(&[1]).text(number, 24).text("", 40).text("", 44);
     message.end()
 }
 

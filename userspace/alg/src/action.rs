@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::call::{Call, CallId};
 use crate::event::Event;
+use crate::finished::Finished;
 use crate::media::Refusal;
 
 /// Monotonic time in ns: the kernel's `CLOCK_MONOTONIC` on the live path, the capture's clock in a replay.
@@ -212,6 +213,8 @@ pub enum EndReason {
     Operator,
     /// The firewall has refused one of its messages.
     Refused,
+    /// A limit of the call policy.
+    Limit,
 }
 
 impl EndReason {
@@ -237,6 +240,7 @@ impl EndReason {
             Self::Expired => "expired",
             Self::Operator => "operator",
             Self::Refused => "refused",
+            Self::Limit => "limit",
         }
     }
 }
@@ -278,6 +282,9 @@ pub enum Action {
     Call(Box<Call>),
     /// A call is over: its last record. Its pinholes have been closed by earlier actions.
     Ended(Box<Call>, EndReason),
+    /// A call is over, or was refused: what the history keeps of it. Once for each attempt; not for registrations,
+    /// admissions and files.
+    Finished(Box<Finished>),
     /// An announcement opened nothing.
     Refused {
         /// What was announced.

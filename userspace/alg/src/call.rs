@@ -5,10 +5,12 @@ mod stream_map;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use callgate_policy::Ticket;
 use callgate_shared::policy::Inspect;
 use serde::{Deserialize, Serialize};
 
 use crate::action::Time;
+use crate::finished::{Cause, ReleasedBy};
 pub use stream_map::StreamMap;
 
 /// A call's number in this firewall: unique while the pinned maps live, never 0.
@@ -200,6 +202,43 @@ pub struct Call {
     pub memo: String,
     /// Counter slot of the rule that admitted the signalling.
     pub slot: u32,
+    /// What the call policy has said of it; `None` where it was not asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub granted: Option<Box<Granted>>,
+    /// Who ends it, once that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub released_by: Option<ReleasedBy>,
+    /// Why it ends, in the protocol's own words, once that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cause: Option<Cause>,
+}
+
+impl Call {
+    /// Whether anything says who is called.
+    pub(crate) fn is_to_somebody(&self) -> bool {
+        self.connected.is_some() || !self.parties[Party::Callee as usize].is_empty() || self.granted.is_some()
+    }
+}
+
+/// What the call policy says of a call that it permits.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Granted {
+    /// The permission that it needs; empty where it needs none.
+    pub permission: String,
+    /// The calling and the called number as normalised, by [`Party`].
+    pub numbers: [String; 2],
+    /// The name the caller has registered: a device's, an alias; empty where none is known.
+    pub device: String,
+    /// The called number as it was put to the policy.
+    pub called: String,
+    /// It is an emergency call: nothing refuses it, and no limit ends it.
+    pub emergency: bool,
+    /// Why it is refused after all, and about to end.
+    #[serde(skip)]
+    pub(crate) refused: Option<&'static str>,
+    /// What the desk knows it by; `None` where it does not count.
+    #[serde(skip)]
+    pub(crate) ticket: Option<Ticket>,
 }
 
 /// [`callgate_shared::pinhole::Kind`] by its name.

@@ -4,6 +4,8 @@
 //! address enters a call before [`Core::authorise`] has agreed, that no call outlives its [`Lifetimes`], and
 //! that memory stays within [`Bounds`]. What a message *means* is the trackers' business.
 
+pub(crate) mod gate;
+
 use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -14,10 +16,12 @@ use callgate_shared::policy::Inspect;
 use crate::action::{Action, Context, EndReason, PinholeSpec, Suspect, Time, Transport};
 use crate::call::{Behind, Call, CallId, MAX_CANDIDATES, Medium, Party, State, Stream, StreamKey};
 use crate::event::Event;
+use crate::finished::Finished;
 use crate::ladder::{Ended, Ladder, Ladders, Step};
 use crate::load::Load;
 use crate::media::{Authority, Policy, Refusal};
 use crate::pinholes::{PinholeTable, claims};
+use gate::Gate;
 
 /// Bytes of [`Call::key`].
 const MAX_KEY: usize = 256;
@@ -104,6 +108,7 @@ pub struct Core {
     latest: Time,
     load: Load,
     ladders: Ladders,
+    gate: Gate,
 }
 
 #[derive(Debug)]
@@ -136,6 +141,7 @@ impl Core {
             latest: Time::default(),
             load: Load::default(),
             ladders: Ladders::default(),
+            gate: Gate::default(),
         }
     }
 
@@ -178,6 +184,9 @@ impl Core {
             streams: crate::call::StreamMap::default(),
             memo: String::new(),
             slot: context.slot,
+            granted: None,
+            released_by: None,
+            cause: None,
         };
         self.calls.insert(id, Entry::new(call, context.now));
         self.mark(id);
@@ -220,6 +229,7 @@ impl Core {
         entry.call.state = state;
         if state == State::Connected {
             entry.call.connected = Some(now);
+            self.answered(now, id);
         }
         self.mark(id);
     }
@@ -231,7 +241,7 @@ impl Core {
         }
     }
 
-    /// The call ends at `until`, if it has not ended before.
+    /// The call ends at `until`, if it has not ended before; an emergency call does not.
     pub fn ends_by(&mut self, id: CallId, until: Time) {
         if let Some(entry) = self.calls.get_mut(&id) {
             entry.deadline = Some(until);
@@ -270,17 +280,39 @@ impl Core {
         Refusal::ALL.into_iter().zip(self.refusals)
     }
 
+    /// An attempt was refused by the rules of its protocol, before it became a call.
+    pub(crate) fn attempt_refused(
+        &mut self,
+        context: &Context,
+        key: &str,
+        parties: [&str; 2],
+        cause: Option<crate::finished::Cause>,
+    ) {
+        let parties = parties.map(|party| clip(party, MAX_PARTY).to_owned());
+        let finished = Finished::refused(context, clip(key, MAX_KEY).to_owned(), parties, cause);
+        self.actions.push(Action::Finished(Box::new(finished)));
+    }
+
     /// Ends a call and closes every pinhole only it needed.
     pub fn end_call(&mut self, id: CallId, reason: EndReason) {
         let Some(entry) = self.calls.remove(&id) else { return };
         self.changed.retain(|other| *other != id);
         self.load.leave(id);
+        self.left(&entry.call, reason);
         self.ladders.end(&entry.call, reason, self.latest);
         for (key, stream) in &entry.call.streams {
             self.let_go(id, *key, stream, reason);
         }
         if entry.call.protocol == Inspect::H225 {
             self.actions.push(Action::Event(Event::call_ended(self.latest, &entry.call, reason)));
+        }
+        let is_call =
+            matches!(entry.call.protocol, Inspect::Sip | Inspect::H225 | Inspect::Sccp | Inspect::Mgcp);
+        // A receiver that was lifted and put down again is none.
+        let is_call = is_call && (entry.call.protocol != Inspect::Sccp || entry.call.is_to_somebody());
+        if is_call && entry.standing.is_none() {
+            let finished = Finished::of(&entry.call, reason, self.latest);
+            self.actions.push(Action::Finished(Box::new(finished)));
         }
         self.actions.push(Action::Ended(Box::new(entry.call), reason));
     }
@@ -503,6 +535,7 @@ impl Core {
         for (id, reason) in over {
             self.end_call(id, reason);
         }
+        self.end_at_limits(now);
         self.registrations.retain(|_, until| *until > now);
     }
 
@@ -532,6 +565,7 @@ impl Core {
             }
             let streams = call.streams.clone();
             self.calls.insert(id, Entry::new(call, now));
+            self.adopt(id, now);
             for (key, stream) in &streams {
                 self.enter(id, *key, None, stream);
             }
@@ -820,9 +854,13 @@ impl Entry {
         Self { call, active: now, changed: false, deadline: None, standing: None }
     }
 
+    fn is_emergency(&self) -> bool {
+        self.call.granted.as_deref().is_some_and(|granted| granted.emergency)
+    }
+
     /// Why the call is over, if it is.
     fn over(&self, lifetimes: &Lifetimes, now: Time) -> Option<EndReason> {
-        if self.deadline.is_some_and(|deadline| now >= deadline) {
+        if self.deadline.is_some_and(|deadline| now >= deadline) && !self.is_emergency() {
             return Some(EndReason::Expired);
         }
         if self.standing.is_some() {
@@ -832,7 +870,7 @@ impl Entry {
         let answered = self.call.state == State::Connected;
         // A queue may let a caller wait for long: what still rings, or plays to it, is not given up.
         let silence = now.since(self.active);
-        if age > lifetimes.call || (!answered && silence > lifetimes.unanswered) {
+        if age > lifetimes.call && !self.is_emergency() || (!answered && silence > lifetimes.unanswered) {
             return Some(EndReason::Expired);
         }
         let open = |stream: &&Stream| stream.ends.iter().any(|end| end.media.is_some());

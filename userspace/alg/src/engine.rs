@@ -5,8 +5,12 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 
+use callgate_policy::Plan;
 use callgate_shared::policy::Inspect;
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
 
 use crate::action::{Action, Context, EndReason, PinholeSpec, Time, Transport, Verdict};
 use crate::call::{Call, CallId};
@@ -65,6 +69,22 @@ impl Engine {
     /// Puts another policy in force; open calls keep what they have.
     pub fn set_policy(&mut self, policy: Policy) {
         self.core.set_policy(policy);
+    }
+
+    /// Puts a call policy in force; what is counted stays. `None`: every call is permitted.
+    pub fn set_plan(&mut self, plan: Option<Arc<Plan>>) {
+        self.core.set_plan(plan);
+    }
+
+    /// Makes the policy's days and hours those of this zone, where its rules file names none. To be called before
+    /// anything else.
+    pub fn set_zone(&mut self, zone: TimeZone) {
+        self.core.set_zone(zone);
+    }
+
+    /// The clock on the wall shows `wall` at `now`. To be called before the first message, and now and then.
+    pub fn set_clock(&mut self, now: Time, wall: Timestamp) {
+        self.core.set_clock(now, wall);
     }
 
     /// Puts other lifetimes in force.
@@ -257,8 +277,13 @@ impl Engine {
         let over: Vec<_> = self.core.actions()[since..].iter().filter_map(ended).collect();
         for (call, reason) in &over {
             match call.protocol {
-                Inspect::Sip => self.sip.ended(call),
-                Inspect::Sccp => self.sccp.ended(call),
+                Inspect::Sip => {
+                    self.sip.ended(call);
+                    if *reason == EndReason::Limit {
+                        self.sip.limited(call, self.core.latest());
+                    }
+                }
+                Inspect::Sccp => self.sccp.ended(call, *reason),
                 Inspect::Mgcp => self.mgcp.ended(call),
                 Inspect::Tftp => self.tftp.ended(call),
                 _ => self.h323.ended(&mut self.core, call, *reason),

@@ -129,11 +129,19 @@ pub enum EventKind {
     Unblocked,
     /// A packet was dropped: a sample of them is told.
     Dropped,
+    /// An emergency number was called.
+    EmergencyCall,
+    /// A destination was called for the first time.
+    NewDestination,
+    /// Somebody's calls look like fraud.
+    FraudSuspected,
+    /// A limit of the call policy has ended a call.
+    LimitReached,
 }
 
 impl EventKind {
     /// Every kind.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 29] = [
         Self::Registered,
         Self::NewlySeen,
         Self::Unregistered,
@@ -159,6 +167,10 @@ impl EventKind {
         Self::Blocked,
         Self::Unblocked,
         Self::Dropped,
+        Self::EmergencyCall,
+        Self::NewDestination,
+        Self::FraudSuspected,
+        Self::LimitReached,
     ];
 
     /// The name shown to people and programs.
@@ -189,6 +201,10 @@ impl EventKind {
             Self::Blocked => "blocked",
             Self::Unblocked => "unblocked",
             Self::Dropped => "dropped",
+            Self::EmergencyCall => "emergency-call",
+            Self::NewDestination => "new-destination",
+            Self::FraudSuspected => "fraud-suspected",
+            Self::LimitReached => "limit-reached",
         }
     }
 

@@ -35,6 +35,7 @@ use crate::action::{Context, EndReason, Time, Verdict};
 use crate::call::{Call, CallId, Medium, Party, State};
 use crate::core::Core;
 use crate::event::{Event, EventKind};
+use crate::finished::Cause;
 use crate::ladder::Step;
 use crate::media::Refusal;
 use leg::Leg;
@@ -106,24 +107,35 @@ impl Tracker {
         if signal.q931.kind == MessageType::ReleaseComplete {
             if let Some(leg) = found {
                 core.note(leg.id, Step::new(context.now, sender, signal.q931.kind.name(), false, false));
+                core.ends(leg.id, Some(sender.into()), signal.q931.cause.map(Cause::Q850));
                 core.end_call(leg.id, EndReason::ReleaseComplete);
                 self.over(core, &leg, true);
             }
             return Verdict::Pass;
         }
         let setup = signal.q931.kind == MessageType::Setup;
-        let mut checked = self.check_signal(core, context, &signal);
+        let mut checked = self.check_signal(core, context, &signal, found.as_ref());
         if setup {
             checked = checked.and_then(|()| self.check_setup(core, context, &signal, found.as_ref()));
         } else if found.is_none() {
             checked = checked.and_then(|()| self.check_unknown(core, context, &signal, ends));
         }
-        if let Err(why) = checked {
-            return self.refuse_signal(core, context, &signal, payload, (found, sender), why);
+        if let Some(leg) = &found {
+            checked = checked.and_then(|()| self.grant_digits(core, context, &signal, leg));
         }
+        let granted = checked.and_then(|()| match found {
+            Some(_) => Ok(None),
+            None => self.grant(core, context, &signal),
+        });
+        let granted = match granted {
+            Ok(granted) => granted,
+            Err(why) => return self.refuse_signal(core, context, &signal, payload, (found, sender), why),
+        };
         let Some(mut leg) = found.or_else(|| self.begin(core, context, &signal, ends)) else {
+            core.give_back(granted, context.now);
             return Verdict::Pass;
         };
+        core.grant(leg.id, granted);
         core.note(leg.id, Step::new(context.now, sender, signal.q931.kind.name(), false, false));
         leg.take(core, context, sender, &signal);
         if let Some(h225) = &signal.h225 {

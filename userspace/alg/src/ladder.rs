@@ -177,6 +177,9 @@ mod tests {
             streams: crate::call::StreamMap::default(),
             memo: String::new(),
             slot: 0,
+            granted: None,
+            released_by: None,
+            cause: None,
         };
         for id in 1..=MOST_ENDED as u64 + 5 {
             ladders.note(CallId(id), step(id, "INVITE"));

@@ -14,6 +14,7 @@
 //! - [`policy`]: what a rules file says of all this
 //! - [`call`]: the record of a call
 //! - [`event`]: what operators want to know
+//! - [`finished`]: what is known of a call when it is over
 
 #![forbid(unsafe_code)]
 
@@ -22,6 +23,7 @@ pub mod call;
 pub mod core;
 pub mod engine;
 pub mod event;
+pub mod finished;
 pub mod fragments;
 pub mod h323;
 pub mod ladder;
@@ -41,3 +43,4 @@ pub use action::{Action, Context, Time, Transport, Verdict};
 pub use call::{Call, CallId};
 pub use engine::Engine;
 pub use event::{Event, EventKind};
+pub use finished::Finished;

@@ -14,6 +14,7 @@
 //! - A connection closes when the gateway says that it is deleted, or [`DELETE_GRACE`] after the command.
 //! - A command that is repeated changes nothing: the gateway repeats its response (section 3.5.1).
 
+mod dialling;
 mod gateway;
 mod media;
 
@@ -30,6 +31,7 @@ use crate::action::{Context, Time, Verdict};
 use crate::call::{Call, Party};
 use crate::core::Core;
 use crate::event::{Event, EventKind};
+use dialling::Dialling;
 use gateway::{Gateway, Purpose, Scope, Transaction};
 
 /// How long a deletion or a restart may stay without a response before it counts as done.
@@ -47,6 +49,7 @@ const MAX_GATEWAYS: usize = 10_000;
 #[derive(Debug, Default)]
 pub struct Tracker {
     gateways: HashMap<IpAddr, Gateway>,
+    dialling: Dialling,
 }
 
 impl Tracker {
@@ -91,6 +94,7 @@ impl Tracker {
 
     /// Time passes: carries out what has waited for a response for too long, and forgets old transactions.
     pub fn tick(&mut self, core: &mut Core, now: Time) {
+        self.dialling.tick(core, now);
         self.gateways.retain(|_, gateway| {
             gateway.tick(core, now);
             !gateway.is_idle(now)
@@ -128,6 +132,11 @@ impl Tracker {
             _ => false,
         };
         let (ip, agent) = if by_gateway { (source, destination) } else { (destination, source) };
+        if verb == Verb::Notify
+            && let Err(verdict) = self.notified(core, context, message, endpoint)
+        {
+            return verdict;
+        }
         // Nothing depends on the response to these.
         let indifferent = match verb {
             Verb::Notify | Verb::Other => true,
@@ -170,7 +179,13 @@ impl Tracker {
             mode: message.mode,
             until: context.now + patience,
         };
-        match gateway.begin(core, context, message, endpoint, &lines, transaction) {
+        let begun = gateway.begin(core, context, message, endpoint, &lines, transaction);
+        if verb == Verb::Create
+            && let Some(call) = message.call.and_then(|key| gateway.call(key))
+        {
+            self.dialling.claim(core, (ip, endpoint), call);
+        }
+        match begun {
             Ok(()) => Verdict::Pass,
             Err(gateway::Full) => Verdict::Drop(Reason::AlgMemory),
         }

@@ -13,6 +13,7 @@
 //! What is refused resets the connection and is told by an event. Left to others: TCP streams
 //! ([`crate::streams`]), pinholes ([`crate::pinholes`]), what is admitted ([`callgate_rules::SccpPolicy`]).
 
+mod dialling;
 mod media;
 mod phone;
 mod registration;
@@ -86,7 +87,7 @@ impl Tracker {
         let Some(mut session) = self.take(core, context, connection, server.is_some()) else {
             return Verdict::Drop(Reason::AlgMemory);
         };
-        let verdict = self.read(core, context, &mut session, side, &message);
+        let verdict = self.read(core, context, &mut session, side, &message, frame);
         self.sessions.insert(connection, session);
         verdict
     }
@@ -129,11 +130,14 @@ impl Tracker {
     }
 
     /// Core ended this call by itself.
-    pub fn ended(&mut self, call: &Call) {
+    pub fn ended(&mut self, call: &Call, reason: EndReason) {
         let Some((reference, held)) = Held::from_memo(call) else { return };
         let Some(session) = self.sessions.get_mut(&held.connection(call)) else { return };
         if session.calls.get(&reference).is_some_and(|known| known.id == call.id) {
             session.drop_call(reference);
+            if reason == EndReason::Limit {
+                session.refuse(reference);
+            }
         }
     }
 
@@ -212,6 +216,7 @@ impl Tracker {
         for open in session.channels.values() {
             self.forget_ports(open);
         }
+        core.give_back(session.granted.take(), now);
     }
 
     /// Reads a message that its sender may send.
@@ -222,6 +227,7 @@ impl Tracker {
         session: &mut Session,
         side: Side,
         message: &Message<'_>,
+        frame: &[u8],
     ) -> Verdict {
         self.heard(core, context, session, side, &message.body);
         if is_call(message.id) && !session.registered {
@@ -242,7 +248,12 @@ impl Tracker {
                 let text = String::from_utf8_lossy(text);
                 core.tell(Event::new(context, EventKind::Alarm, &session.name, &text));
             }
-            body => self.call_message(core, context, session, &body),
+            body => {
+                if let Err(verdict) = self.dialled(core, context, session, &body, frame) {
+                    return verdict;
+                }
+                self.call_message(core, context, session, &body);
+            }
         }
         Verdict::Pass
     }

@@ -40,7 +40,7 @@ use crate::call::Call;
 use crate::core::Core;
 use hop::{Hop, Purpose, Transaction};
 use media::Line;
-use policy::Screen;
+use policy::{Screen, Why};
 use registrations::Registrations;
 pub use registrations::{Binding, is_binding};
 
@@ -56,6 +56,9 @@ const OFFER_PATIENCE: Duration = Duration::from_secs(200);
 const SESSION_GRACE: Duration = Duration::from_secs(32);
 /// Least session interval, in seconds (RFC 4028 section 4).
 const MIN_SESSION: u32 = 90;
+/// Most calls that a limit has ended and that are remembered, and for how long.
+const MAX_LIMITED: usize = 16_384;
+const LIMITED: Duration = Duration::from_secs(24 * 3600);
 /// Most hops of one Call-ID.
 const MAX_HOPS: usize = 16;
 
@@ -66,6 +69,8 @@ pub struct Tracker {
     calls: HashMap<String, Vec<Hop>>,
     registrations: Registrations,
     screen: Screen,
+    /// Calls that a limit has ended, by Call-ID, and until when that is remembered.
+    limited: HashMap<String, Time>,
 }
 
 impl Tracker {
@@ -88,7 +93,7 @@ impl Tracker {
             return verdict;
         }
         let verdict = match message.start {
-            Start::Request { method, .. } => self.request(core, context, &message, method),
+            Start::Request { method, .. } => self.request(core, context, bytes, &message, method),
             Start::Response { status, .. } => {
                 self.response(core, context, &message, status);
                 Verdict::Pass
@@ -111,6 +116,7 @@ impl Tracker {
         self.calls.retain(|_, hops| !hops.is_empty());
         self.registrations.tick(core, now);
         self.screen.tick(now);
+        self.limited.retain(|_, until| *until > now);
     }
 
     /// The core has ended this call by itself.
@@ -122,6 +128,14 @@ impl Tracker {
         hops.retain(|hop| hop.id != call.id);
         if hops.is_empty() {
             self.calls.remove(&call.key);
+        }
+    }
+
+    /// A limit of the call policy has ended this call: what its parties offer each other next is answered 481, so that
+    /// they hang up (RFC 3261 section 12.2.1.2).
+    pub fn limited(&mut self, call: &Call, now: Time) {
+        if self.limited.len() < MAX_LIMITED {
+            self.limited.insert(call.key.clone(), now + LIMITED);
         }
     }
 
@@ -153,14 +167,25 @@ impl Tracker {
         hops.into_iter().any(|hop| hop.dialog(from_tag, to_tag).is_some())
     }
 
-    fn request(&mut self, core: &mut Core, context: &Context, message: &Message, method: Method) -> Verdict {
+    fn request(
+        &mut self,
+        core: &mut Core,
+        context: &Context,
+        bytes: &[u8],
+        message: &Message,
+        method: Method,
+    ) -> Verdict {
+        let offers = matches!(method, Method::Invite | Method::Update | Method::Prack);
+        if offers && self.limited.contains_key(message.call_id) {
+            return self.refuse_request(core, context, bytes, message, Why::Limited);
+        }
         match method {
-            Method::Invite if message.to.tag.is_none() => return self.invite(core, context, message),
+            Method::Invite if message.to.tag.is_none() => return self.invite(core, context, bytes, message),
             Method::Invite | Method::Update | Method::Prack | Method::Ack | Method::Bye => {
                 let found = self.within_dialog(core, context, message, method);
                 if !found && method == Method::Invite {
                     // A call older than the firewall: taken up where it is.
-                    return self.invite(core, context, message);
+                    return self.invite(core, context, bytes, message);
                 }
             }
             Method::Cancel => {
@@ -178,20 +203,33 @@ impl Tracker {
     }
 
     /// An INVITE that starts a call, repeats one with credentials, or is another branch of it.
-    fn invite(&mut self, core: &mut Core, context: &Context, message: &Message) -> Verdict {
+    fn invite(&mut self, core: &mut Core, context: &Context, bytes: &[u8], message: &Message) -> Verdict {
         let tag = message.from.tag.unwrap_or_default();
         let described = if self.is_bare(core, context, message) { None } else { description(message) };
         let hops = self.calls.get(message.call_id).map_or(&[][..], Vec::as_slice);
         let place = match hops.iter().position(|hop| hop.continues(tag, context)) {
-            Some(place) => place,
+            Some(place) => {
+                let id = hops[place].id;
+                match self.grant_branch(core, context, message, id) {
+                    Ok(granted) => core.grant(id, granted),
+                    Err(why) => return self.refuse_request(core, context, bytes, message, Why::Policy(why)),
+                }
+                place
+            }
             None => {
                 if hops.len() >= MAX_HOPS {
                     return Verdict::Drop(Reason::AlgMemory);
                 }
+                let granted = match self.grant(core, context, message) {
+                    Ok(granted) => granted,
+                    Err(why) => return self.refuse_request(core, context, bytes, message, Why::Policy(why)),
+                };
                 let Some(id) = core.start_call(context, message.call_id) else {
+                    core.give_back(granted, context.now);
                     return Verdict::Drop(Reason::AlgMemory);
                 };
                 core.change_call(id, |call| call.parties = [party(&message.from), party(&message.to)]);
+                core.grant(id, granted);
                 self.admit(core, context, message, id);
                 let hops = self.calls.entry(message.call_id.to_owned()).or_default();
                 // Most calls have one.
@@ -272,8 +310,9 @@ impl Tracker {
                     hop.offer_response(core, context, place, status, described.as_deref());
                 }
                 (Purpose::Bye { branch }, Method::Bye) if status >= 200 => {
-                    hop.transactions.remove(place);
+                    let bye = hop.transactions.remove(place);
                     if status < 300 || matches!(status, 408 | 481) {
+                        core.ends(hop.id, Some(bye.by.into()), None);
                         hop.end_dialog(core, branch, EndReason::Bye);
                     }
                 }

@@ -36,6 +36,22 @@ pub struct CallRow {
     /// What else is known of an H.323 call.
     #[serde(default)]
     pub h323: Option<H323Call>,
+    /// What the call policy says of it; `None` where it was not asked.
+    #[serde(default)]
+    pub policy: Option<CallPolicy>,
+}
+
+/// What the call policy says of a call.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CallPolicy {
+    /// The permission that it needs; empty where it needs none.
+    pub permission: String,
+    /// The calling and the called number as normalised; empty where there is none.
+    pub numbers: [String; 2],
+    /// The name the caller has registered; empty where none is known.
+    pub device: String,
+    /// It is an emergency call.
+    pub emergency: bool,
 }
 
 /// A party of a call.
@@ -139,6 +155,12 @@ impl CallRow {
             rule: rule.map(str::to_owned),
             streams: call.streams.iter().map(|(key, stream)| StreamRow::new(key, stream)).collect(),
             h323: None,
+            policy: call.granted.as_deref().map(|granted| CallPolicy {
+                permission: granted.permission.clone(),
+                numbers: granted.numbers.clone(),
+                device: granted.device.clone(),
+                emergency: granted.emergency,
+            }),
         }
     }
 }

@@ -16,6 +16,9 @@
 //! | `GET /v1/sip/registrations` |           | [`Page`] of [`BindingRow`] |
 //! | `GET /v1/calls/ladder` |                | [`Page`] of [`LadderRow`]: `?call=` as [`CallQuery::to_query`] writes it |
 //! | `GET /v1/blocks`    |                   | [`Page`] of [`BlockRow`]     |
+//! | `GET /v1/history`   |                   | [`Page`] of [`Record`], the latest first |
+//! | `GET /v1/history/totals` |              | [`Page`] of [`HistoryTotal`]: `?by=` a [`By`] |
+//! | `GET /v1/history/fraud` |               | [`Page`] of [`Finding`], the oddest first |
 //! | `POST /v1/block`    | [`BlockRequest`]  | [`BlockRow`]                 |
 //! | `POST /v1/unblock`  | [`UnblockRequest`] | [`BlockRow`], as it was     |
 //! | `POST /v1/flows/kill` |                 | [`Killed`]                   |
@@ -23,7 +26,7 @@
 //! | `POST /v1/explain`  | [`ExplainRequest`] | [`Explanation`]             |
 //!
 //! Pages of calls, pinholes, flows, phones, registrations and blocks take `?limit=N`; flows, listed or killed, are
-//! chosen by what [`FlowFilter::to_query`] writes; events take `limit=N`, `after=NUMBER` and `kind=NAME` (which
+//! chosen by what [`FlowFilter::to_query`] writes, records by [`HistoryFilter::to_query`]; events take `limit=N`, `after=NUMBER` and `kind=NAME` (which
 //! may be repeated). Whatever goes wrong is an [`ErrorReply`] under a status
 //! of 400 or above. Durations are whole seconds (`_s`), moments are Unix time in seconds (`_unix`), counters
 //! never go back while the pinned maps live.
@@ -37,6 +40,7 @@
 //! - [`ladder`]: the messages of a call
 //! - [`sip`]: registrations of SIP clients
 //! - [`h323`]: registrations with gatekeepers, and details of H.323 calls
+//! - [`history`]: calls that are over
 //! - [`events`]: what happened to phones, gateways and files
 //! - [`explain`]: what would become of a packet, and why
 //! - [`change`]: requests that change something, and errors
@@ -50,6 +54,7 @@ pub mod events;
 pub mod explain;
 pub mod filter;
 pub mod h323;
+pub mod history;
 pub mod ladder;
 pub mod phones;
 pub mod sip;
@@ -59,12 +64,13 @@ pub mod traffic;
 use serde::{Deserialize, Serialize};
 
 pub use blocks::{BlockCause, BlockRequest, BlockRow, DEFAULT_BLOCK_S, MAX_BLOCK_S, UnblockRequest};
-pub use calls::{CallEnd, CallRow, Peer, PinholeRow, StreamRow};
+pub use calls::{CallEnd, CallPolicy, CallRow, Peer, PinholeRow, StreamRow};
 pub use change::{ErrorReply, ReloadReply, ReloadRequest};
 pub use events::{EventPage, EventRow, PacketRow};
 pub use explain::{ExplainRequest, ExplainedRule, ExplainedStep, Explanation};
 pub use filter::{BadFilter, FlowFilter};
 pub use h323::{H323Call, RegistrationRow};
+pub use history::{By, Finding, HistoryFilter, HistoryPlace, HistoryStatus, HistoryTotal, Record};
 pub use ladder::{CallQuery, LadderRow, StepRow};
 pub use phones::PhoneRow;
 pub use sip::BindingRow;

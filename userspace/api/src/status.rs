@@ -5,6 +5,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::history::HistoryStatus;
+
 /// How the firewall is doing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Status {
@@ -28,6 +30,9 @@ pub struct Status {
     pub packets: Totals,
     /// What the user half has read.
     pub alg: Alg,
+    /// How the history fares; `None` where none is kept.
+    #[serde(default)]
+    pub history: Option<HistoryStatus>,
 }
 
 /// What happens to signalling while it is read: `mode` in the rules file.

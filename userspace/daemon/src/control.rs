@@ -20,10 +20,10 @@ use std::time::Duration;
 
 use callgate_alg::event::EventKind;
 use callgate_api::{
-    BadFilter, BindingRow, BlockRequest, BlockRow, CallQuery, CallRow, CounterRow, DEFAULT_BLOCK_S,
-    DEFAULT_LIMIT, ErrorReply, EventPage, ExplainRequest, Explanation, FlowFilter, FlowRow, Killed,
-    LadderRow, MAX_LIMIT, Page, PhoneRow, PinholeRow, RegistrationRow, ReloadReply, ReloadRequest, Rules,
-    Status, UnblockRequest,
+    BadFilter, BindingRow, BlockRequest, BlockRow, By, CallQuery, CallRow, CounterRow, DEFAULT_BLOCK_S,
+    DEFAULT_LIMIT, ErrorReply, EventPage, ExplainRequest, Explanation, Finding, FlowFilter, FlowRow,
+    HistoryFilter, HistoryTotal, Killed, LadderRow, MAX_LIMIT, Page, PhoneRow, PinholeRow, Record,
+    RegistrationRow, ReloadReply, ReloadRequest, Rules, Status, UnblockRequest,
 };
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::{Bytes, Incoming};
@@ -147,6 +147,35 @@ pub enum Command {
         query: EventQuery,
         /// The answer.
         reply: Reply<EventPage>,
+    },
+    /// The latest calls that are over and wanted.
+    History {
+        /// Which of them.
+        filter: HistoryFilter,
+        /// Most rows wanted.
+        limit: usize,
+        /// The answer, which comes from another thread.
+        reply: Reply<Page<Record>>,
+    },
+    /// Sums of calls that are over.
+    HistoryTotals {
+        /// Of which.
+        filter: HistoryFilter,
+        /// By what they have in common.
+        by: By,
+        /// Most rows wanted.
+        limit: usize,
+        /// The answer, likewise.
+        reply: Reply<Page<HistoryTotal>>,
+    },
+    /// What looks odd among calls that are over.
+    Fraud {
+        /// Among which.
+        filter: HistoryFilter,
+        /// Most rows wanted.
+        limit: usize,
+        /// The answer, likewise.
+        reply: Reply<Page<Finding>>,
     },
     /// What would become of a packet.
     Explain {
@@ -390,10 +419,13 @@ async fn answer(request: Request<Incoming>, peer: Peer, commands: &mpsc::Sender<
         | "/v1/sip/registrations"
         | "/v1/calls/ladder"
         | "/v1/events"
+        | "/v1/history"
+        | "/v1/history/totals"
+        | "/v1/history/fraud"
         | "/v1/blocks" => Method::GET,
         "/v1/explain" | "/v1/reload" | "/v1/block" | "/v1/unblock" | "/v1/flows/kill" => Method::POST,
         _ => {
-            let hint = "there are /v1/status, calls, calls/ladder, pinholes, flows, rules, counters, phones, h323/registrations, sip/registrations, events, blocks, block, unblock, flows/kill, explain and reload";
+            let hint = "there are /v1/status, calls, calls/ladder, pinholes, flows, rules, counters, phones, h323/registrations, sip/registrations, events, history, history/totals, history/fraud, blocks, block, unblock, flows/kill, explain and reload";
             return Err(Failure::new(StatusCode::NOT_FOUND, format!("nothing at {path}"), hint));
         }
     };
@@ -451,6 +483,18 @@ async fn answer(request: Request<Incoming>, peer: Peer, commands: &mpsc::Sender<
         "/v1/events" => {
             let query = event_query(parts.uri.query())?;
             ask(commands, |reply| Command::Events { query, reply }).await
+        }
+        "/v1/history" => {
+            let (filter, _, limit) = history_query(parts.uri.query())?;
+            ask(commands, |reply| Command::History { filter, limit, reply }).await
+        }
+        "/v1/history/totals" => {
+            let (filter, by, limit) = history_query(parts.uri.query())?;
+            ask(commands, |reply| Command::HistoryTotals { filter, by, limit, reply }).await
+        }
+        "/v1/history/fraud" => {
+            let (filter, _, limit) = history_query(parts.uri.query())?;
+            ask(commands, |reply| Command::Fraud { filter, limit, reply }).await
         }
         "/v1/explain" => {
             let request =
@@ -601,6 +645,23 @@ fn flow_query(query: Option<&str>) -> Result<(FlowFilter, usize), Failure> {
         }
     }
     Ok((filter, wanted))
+}
+
+/// Which records are wanted, what they are summed up by, and `limit=N` of them at most.
+fn history_query(query: Option<&str>) -> Result<(HistoryFilter, By, usize), Failure> {
+    let mut filter = HistoryFilter::default();
+    let (mut by, mut wanted) = (By::Class, DEFAULT_LIMIT);
+    for pair in pairs(query) {
+        if pair.starts_with("limit=") {
+            wanted = limit(Some(pair))?;
+        } else if let Some(name) = pair.strip_prefix("by=") {
+            let hint = "use ?by=class, caller, called, protocol, verdict or host";
+            by = By::from_name(name).ok_or_else(|| unreadable(pair, hint))?;
+        } else {
+            filter.take(pair).map_err(|error| bad_filter(&error))?;
+        }
+    }
+    Ok((filter, by, wanted))
 }
 
 fn bad_filter(error: &BadFilter) -> Failure {

@@ -192,6 +192,10 @@ const fn is_cheap(kind: EventKind) -> bool {
             | EventKind::Blocked
             | EventKind::Unblocked
             | EventKind::Dropped
+            | EventKind::EmergencyCall
+            | EventKind::NewDestination
+            | EventKind::FraudSuspected
+            | EventKind::LimitReached
     )
 }
 

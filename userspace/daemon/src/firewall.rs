@@ -21,7 +21,8 @@ use callgate_shared::flow::FlowKey;
 use callgate_shared::judge::fragment_key;
 use callgate_shared::packet::{self, Packet};
 use callgate_shared::policy::ZONE_NONE;
-use jiff::Zoned;
+use jiff::tz::TimeZone;
+use jiff::{Timestamp, Zoned};
 use tracing::{debug, error, info, warn};
 
 use crate::defence::Defence;
@@ -31,6 +32,7 @@ use crate::interfaces::{Interface, Interfaces};
 use crate::journal::Journal;
 use crate::kernel::{self, EventRing, Kernel};
 use crate::machine::own_addresses;
+use crate::records::Records;
 use crate::rulesfile::{self, RulesError};
 use crate::tap::VNET_HEADER;
 
@@ -54,6 +56,7 @@ pub struct Firewall {
     pub(crate) in_force: Vec<bool>,
     pub(crate) events: Events,
     pub(crate) defence: Defence,
+    pub(crate) records: Records,
     journal: Journal,
     swept: Time,
 }
@@ -92,6 +95,9 @@ impl Firewall {
 
         let mut engine = Engine::new(policy::media(&rules, &compiled), Bounds::default());
         engine.set_lifetimes(policy::lifetimes(rules.settings()));
+        engine.set_zone(TimeZone::system());
+        engine.set_plan(rules.call_policy().cloned());
+        engine.set_clock(now, Timestamp::now());
         if !calls.is_empty() {
             info!(calls = calls.len(), "took up the calls of an earlier run");
         }
@@ -104,6 +110,7 @@ impl Firewall {
         kernel.load_policy(&compiled)?;
         kernel.heartbeat(now)?;
         let defence = Defence::new(&kernel, &rules, addresses);
+        let records = Records::new(rules.history());
         let mut firewall = Self {
             kernel,
             engine,
@@ -118,6 +125,7 @@ impl Firewall {
             in_force,
             events: Events::new(now),
             defence,
+            records,
             journal,
             swept: Time::default(),
         };
@@ -164,6 +172,7 @@ impl Firewall {
         let synced = self.interfaces.sync(&mut self.kernel, &named, rules.settings().xdp);
         self.engine.set_policy(policy::media(&rules, &compiled));
         self.engine.set_lifetimes(policy::lifetimes(rules.settings()));
+        self.engine.set_plan(rules.call_policy().cloned());
         let warnings = lint(&rules, &compiled);
         let mut reply = ReloadReply {
             file: path.display().to_string(),
@@ -181,6 +190,7 @@ impl Firewall {
             warn!(error = format!("{error:#}"), "an interface is not attached");
             reply.warnings.push(format!("{error:#}"));
         }
+        self.records.adopt(rules.history());
         (self.rules, self.compiled, self.in_force) = (rules, compiled, in_force);
         self.adopt_rules();
         (self.rules_file, self.loaded) = (path.to_owned(), SystemTime::now());
@@ -256,8 +266,13 @@ impl Firewall {
                     debug!(to = %spec.to, kind = spec.kind.name(), call = spec.call.0, "pinhole");
                     self.kernel.open_pinhole(spec, now, self.rules.settings().call_max)
                 }
-                Action::Close { to, transport, reason, .. } => {
+                Action::Close { to, transport, call, reason } => {
                     debug!(%to, reason = reason.name(), "pinhole closed");
+                    if self.records.are_kept()
+                        && let Some(pinhole) = self.kernel.pinhole(*to, *transport)
+                    {
+                        self.records.closed(*call, &pinhole);
+                    }
                     self.kernel.close_pinhole(*to, *transport)
                 }
                 Action::Call(call) => {
@@ -265,6 +280,7 @@ impl Firewall {
                     Ok(())
                 }
                 Action::Ended(call, reason) => {
+                    self.records.forget(call.id);
                     info!(
                         call = call.id.0,
                         key = call.key,
@@ -273,6 +289,11 @@ impl Firewall {
                         reason = reason.name(),
                         "call ended"
                     );
+                    Ok(())
+                }
+                Action::Finished(call) => {
+                    let rule = rule_name(&self.rules, &self.compiled, call.slot);
+                    self.records.finished(call, rule, now, SystemTime::now());
                     Ok(())
                 }
                 Action::Event(event) => {
@@ -307,6 +328,7 @@ impl Firewall {
         if let Err(error) = self.kernel.heartbeat(Time::default()) {
             warn!(%error, "cannot take the heartbeat back");
         }
+        self.records.close();
     }
 
     /// Time passes. To be called about every second.
@@ -316,6 +338,7 @@ impl Firewall {
             self.swept = now;
             self.sweep(now);
         }
+        self.engine.set_clock(now, Timestamp::now());
         self.engine.tick(now);
         self.carry_out(ZONE_NONE);
         self.defend(now);
@@ -369,8 +392,7 @@ impl Firewall {
 
     /// A rule's name by its counter slot.
     pub(crate) fn rule_name(&self, slot: u32) -> Option<&str> {
-        let place = self.compiled.slots.iter().position(|known| *known == slot)?;
-        self.rules.rules().get(place).map(|rule| rule.name.as_str())
+        rule_name(&self.rules, &self.compiled, slot)
     }
 
     /// The interface of a slot, if Callgate stands on one.
@@ -386,6 +408,18 @@ pub fn now() -> Time {
     // SAFETY: a live `timespec`; the clock always exists.
     unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut time) };
     Time(time.tv_sec.unsigned_abs() * 1_000_000_000 + time.tv_nsec.unsigned_abs())
+}
+
+/// The name of the rule of a counter slot.
+fn rule_name<'r>(rules: &'r RuleSet, compiled: &Compiled, slot: u32) -> Option<&'r str> {
+    let place = compiled.slots.iter().position(|known| *known == slot)?;
+    rules.rules().get(place).map(|rule| rule.name.as_str())
+}
+
+/// Milliseconds since 1970.
+pub(crate) fn unix_ms(time: SystemTime) -> u64 {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Seconds since 1970.

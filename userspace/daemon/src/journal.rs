@@ -33,6 +33,7 @@ const COMPACT_ABOVE: u64 = 1024 * 1024;
 /// One line.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[expect(clippy::large_enum_variant, reason = "written, or taken apart, as soon as it is made")]
 enum Entry<'a> {
     /// The first line: the kernel's boot id.
     Boot(Cow<'a, str>),
@@ -299,6 +300,9 @@ mod tests {
             streams: StreamMap::default(),
             memo: String::new(),
             slot: 3,
+            granted: None,
+            released_by: None,
+            cause: None,
         }
     }
 

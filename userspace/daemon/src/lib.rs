@@ -8,6 +8,7 @@
 //!   [`peers`]
 //! - [`machine`]: this machine's own addresses
 //! - [`events`]: the last events, for people
+//! - `records`: what is kept of calls that are over
 //! - [`explain`]: what would become of a packet, and why
 //! - [`control`], [`views`]: the control socket, and what it shows
 //! - [`rulesfile`], [`journal`], [`lock`]: what is on disk
@@ -25,6 +26,7 @@ pub mod kernel;
 pub mod lock;
 pub mod machine;
 pub mod peers;
+mod records;
 pub mod rulesfile;
 pub mod scans;
 pub mod tap;

@@ -8,14 +8,17 @@ use callgate_api::{
     ErrorReply, FlowFilter, FlowRow, FlowState, Interface, Killed, LadderRow, Mode, Page, Peer, PhoneRow,
     PinholeRow, RegistrationRow, RuleRow, Rules, RulesFile, Status, TableSizes, Totals, XdpMode, ZoneRow,
 };
+use callgate_history::Question;
 use callgate_rules::ruleset::{self, AntiSpoof, RuleAction, Zone, ZoneRules};
 use callgate_rules::{Addresses, Sizes};
 use callgate_shared::Reason;
 use callgate_shared::flow::{ICMP, ICMPV6, TCP, UDP};
 use callgate_shared::policy::{Classes, Form, Fragments, Inspect};
+use jiff::tz::TimeZone;
 
 use crate::control::{Command, EventQuery};
 use crate::firewall::{Firewall, now, unix};
+use crate::records;
 
 /// Packets that no rules file can switch off, as the judge lets them by.
 const BUILTIN: [(&str, &str); 4] = [
@@ -46,6 +49,16 @@ pub fn answer(firewall: &mut Firewall, command: Command) {
         Command::Events { query, reply } => {
             let EventQuery { after, kinds, limit } = query;
             drop(reply.send(Ok(firewall.events.page(after, &kinds, limit))));
+        }
+        Command::History { filter, limit, reply } => {
+            firewall.records.ask(Question::Records { filter, limit, reply: records::reply(reply) });
+        }
+        Command::HistoryTotals { filter, by, limit, reply } => {
+            firewall.records.ask(Question::Totals { filter, by, limit, reply: records::reply(reply) });
+        }
+        Command::Fraud { filter, limit, reply } => {
+            let zone = firewall.rules.settings().time_zone.clone().unwrap_or_else(TimeZone::system);
+            firewall.records.ask(Question::Fraud { filter, zone, limit, reply: records::reply(reply) });
         }
         Command::Explain { request, reply } => drop(reply.send(firewall.explain(&request))),
         Command::Reload { file, reply } => drop(reply.send(firewall.reload(file.as_deref()))),
@@ -102,6 +115,7 @@ impl Firewall {
                     .collect(),
                 refusals: refusals.chain(by_reason).collect(),
             },
+            history: self.records.status(),
         }
     }
 

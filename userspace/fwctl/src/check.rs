@@ -5,6 +5,7 @@ mod session;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use callgate_policy::plan::Proof;
 use callgate_rules::compile::Sizes;
 use callgate_rules::lint::locked_out;
 use callgate_rules::{
@@ -59,6 +60,8 @@ struct Answer<'a> {
     groups: usize,
     /// How it lies in the kernel; `null` where it cannot.
     kernel: Option<Kernel>,
+    /// Its `[policy]`; `null` where there is none.
+    call_policy: Option<CallPolicy>,
     diagnostics: Vec<Finding<'a>>,
     /// Why it cannot be put into the kernel's tables although it is well written.
     error: Option<String>,
@@ -77,6 +80,16 @@ struct Kernel {
     vectors: usize,
     /// Memory of one set of tables. The kernel holds two: the one in force, and the one before or after it.
     bytes: usize,
+}
+
+/// The call policy.
+#[derive(Clone, Copy, Debug, Serialize)]
+struct CallPolicy {
+    permissions: usize,
+    patterns: usize,
+    callers: usize,
+    /// Emergency numbers that were called under the strictest policy there can be: none was refused.
+    emergency_numbers: usize,
 }
 
 #[derive(Debug, Serialize)]
@@ -128,6 +141,7 @@ pub(crate) fn run(args: &Args, json: bool, out: &mut dyn Write) -> anyhow::Resul
             zones: rules.as_ref().map_or(0, |rules| rules.zones().len()),
             groups: rules.as_ref().map_or(0, |rules| rules.groups().len()),
             kernel: compiled.as_ref().map(|compiled| Kernel::of(&compiled.size())),
+            call_policy: rules.as_ref().and_then(CallPolicy::of),
             diagnostics: diagnostics.iter().map(Finding::of).collect(),
             error: unfit,
         };
@@ -176,7 +190,7 @@ fn findings(rules: &RuleSet, compiled: &Compiled) -> Vec<Diagnostic> {
     findings
 }
 
-/// As in `12 rules, 2 zones, 4 groups; product of 3,072 cells, 1.2M of memory`.
+/// As in `12 rules, 2 zones, 4 groups; product of 3,072 cells, 1.2M of memory`, and what the call policy has.
 fn summary(rules: &RuleSet, compiled: &Compiled) -> String {
     let counts =
         [(rules.rules().len(), "rule"), (rules.zones().len(), "zone"), (rules.groups().len(), "group")];
@@ -186,7 +200,35 @@ fn summary(rules: &RuleSet, compiled: &Compiled) -> String {
         0 => plural(kernel.vectors as u64, "vector"),
         cells => format!("product of {} cells", number(cells as u64)),
     };
-    format!("{counts}; {parts}, {} of memory", bytes(kernel.bytes as u64))
+    let policy = CallPolicy::of(rules).map_or_else(String::new, |policy| {
+        let parts = [
+            (policy.permissions, "permission"),
+            (policy.patterns, "pattern"),
+            (policy.callers, "caller"),
+            (policy.emergency_numbers, "emergency number"),
+        ];
+        let parts = parts.map(|(count, what)| plural(count as u64, what)).join(", ");
+        format!("; call policy: {parts} tried, none refused")
+    });
+    format!("{counts}; {parts}, {} of memory{policy}", bytes(kernel.bytes as u64))
+}
+
+impl CallPolicy {
+    fn of(rules: &RuleSet) -> Option<Self> {
+        let plan = rules.call_policy()?;
+        let spec = plan.spec();
+        // A file where one is refused is not accepted in the first place.
+        let emergency_numbers = match plan.proof() {
+            Proof::Holds(tried) => tried,
+            Proof::Fails(_) => 0,
+        };
+        Some(Self {
+            permissions: spec.permissions.len(),
+            patterns: spec.permissions.iter().map(|permission| permission.patterns.len()).sum(),
+            callers: spec.callers.len(),
+            emergency_numbers,
+        })
+    }
 }
 
 impl Kernel {

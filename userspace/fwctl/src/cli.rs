@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::{blocks, check, events, explain, flows, replay};
+use crate::{blocks, check, events, explain, flows, history, replay};
 
 const AFTER_HELP: &str = "\
 Data goes to stdout, talk to stderr. Colours are used on a terminal unless NO_COLOR is set.
@@ -87,6 +87,8 @@ pub(crate) enum Command {
     /// of them for refusals and transfers; they are in its log too, under `event`. Of dropped packets
     /// (--kind dropped) a sample is told, and the last 2048 of them are remembered; --json has their first bytes.
     Events(events::Args),
+    History(Box<history::Args>),
+    Fraud(Box<history::Fraud>),
     /// Read the rules again and put them in force at once
     ///
     /// A file with an error changes nothing: its errors are printed and the exit status is 1. Only root and the

@@ -187,7 +187,8 @@ fn signalling(protocol: &str, judgement: Judgement, actions: &[Action]) -> Expla
             Some(format!("opens nothing at {address}: {}", refusal.name()))
         }
         Action::Ended(call, reason) => Some(format!("ends call {}: {}", call.key, reason.name())),
-        Action::Update(_) | Action::Call(_) | Action::Event(_) | Action::Suspect(_) => None,
+        Action::Update(_) | Action::Call(_) | Action::Finished(_) => None,
+        Action::Event(_) | Action::Suspect(_) => None,
     });
     ExplainedStep { stage: "signalling".to_owned(), text, notes: notes.collect() }
 }

@@ -4,6 +4,7 @@
 //! - [`client`]: HTTP over the control socket
 //! - [`show`]: a printer per listing, on [`screen`] and [`table`]
 //! - [`events`]: what happened, and what happens
+//! - [`history`]: calls that are over
 //! - [`flows`]: what the kernel half knows, chosen and forgotten
 //! - [`blocks`]: addresses whose packets are dropped
 //! - [`check`]: reads a rules file as the daemon would
@@ -23,6 +24,7 @@ mod client;
 mod events;
 mod explain;
 mod flows;
+mod history;
 mod replay;
 mod screen;
 mod show;
@@ -102,6 +104,8 @@ fn run(cli: &Cli, out: &mut dyn Write) -> anyhow::Result<Outcome> {
             let page = page(&client, "/v1/sip/registrations", listing)?;
             print(&page, json, out, |page, screen| show::bindings(page, *long, screen))
         }
+        Command::History(args) => history::run(&client, args, json, out),
+        Command::Fraud(args) => history::fraud(&client, args, json, out),
         Command::Events(args) => events::run(&client, args, json, out),
         Command::Reload { file } => reload(&client, file.as_deref(), json, out),
         Command::Check(args) => check::run(args, json, out),

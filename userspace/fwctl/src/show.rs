@@ -3,6 +3,7 @@
 mod blocks;
 mod events;
 mod h323;
+mod history;
 mod phones;
 mod sip;
 
@@ -12,8 +13,8 @@ use std::net::SocketAddr;
 
 use callgate_alg::call::{Medium, State};
 use callgate_api::{
-    CallEnd, CallRow, CounterRow, ErrorReply, FlowRow, Page, PinholeRow, ReloadReply, RuleRow, Rules, Status,
-    StreamRow, TableSizes, XdpMode, ZoneRow,
+    CallEnd, CallPolicy, CallRow, CounterRow, ErrorReply, FlowRow, Page, PinholeRow, ReloadReply, RuleRow,
+    Rules, Status, StreamRow, TableSizes, XdpMode, ZoneRow,
 };
 
 use crate::screen::{Screen, Tone, bytes, duration, number, plural, printable};
@@ -22,6 +23,7 @@ use crate::table::{Cell, Table, address, count, cut, spare, text};
 pub(crate) use blocks::blocks;
 pub(crate) use events::{event, events, lost};
 pub(crate) use h323::registrations;
+pub(crate) use history::{findings, records, totals};
 pub(crate) use phones::phones;
 pub(crate) use sip::{bindings, ladders};
 
@@ -80,11 +82,16 @@ pub(crate) fn status(status: &Status, screen: &mut Screen<'_>) -> io::Result<()>
     line.add("alg", &[(heartbeat, tone)])?;
     line.add("messages", &[(sums(&alg.messages), Tone::Plain)])?;
     let tone = if alg.refusals.values().all(|n| *n == 0) { Tone::Plain } else { Tone::Warn };
-    line.add("refused", &[(sums(&alg.refusals), tone)])
+    line.add("refused", &[(sums(&alg.refusals), tone)])?;
+    for (nth, place) in status.history.iter().flat_map(|history| &history.places).enumerate() {
+        let (told, tone) = history::place(place);
+        line.add(if nth == 0 { "history" } else { "" }, &[(printable(&told).into_owned(), tone)])?;
+    }
+    Ok(())
 }
 
 pub(crate) fn calls(page: &Page<CallRow>, long: bool, screen: &mut Screen<'_>) -> io::Result<()> {
-    let mut table = Table::new([
+    let [id, protocol, state, age, caller, callee, media] = [
         count("ID"),
         text("PROTO"),
         text("STATE"),
@@ -92,36 +99,75 @@ pub(crate) fn calls(page: &Page<CallRow>, long: bool, screen: &mut Screen<'_>) -
         cut("CALLER", 12),
         cut("CALLEE", 12),
         spare("MEDIA", 9),
-    ]);
-    for call in &page.rows {
-        let (state, tone) = match call.state {
-            State::Calling => ("calling", Tone::Dim),
-            State::Ringing => ("ringing", Tone::Warn),
-            State::Connected => ("connected", Tone::Good),
-        };
-        let mut media: Vec<String> =
-            call.streams.iter().map(|stream| stream_label(stream).to_owned()).collect();
-        media.dedup();
-        table.row([
-            call.id.to_string().into(),
-            (&call.protocol).into(),
-            Cell::new(state, tone),
-            duration(call.connected_s.unwrap_or(call.age_s)).into(),
-            call_end(&call.caller).into(),
-            call_end(&call.callee).into(),
-            media.join(" ").into(),
-        ]);
-        if long {
-            table.note(format!("{} → {}, {}", call.caller.signalling, call.callee.signalling, call.key));
-            for line in call.h323.as_ref().map(h323::call_lines).unwrap_or_default() {
-                table.note(line);
-            }
-            for stream in &call.streams {
-                table.note(stream_line(stream));
-            }
+    ];
+    // A call policy is in force, or was.
+    if page.rows.iter().any(|call| call.policy.is_some()) {
+        let permission = spare("PERMISSION", 10);
+        let mut table = Table::new([id, protocol, state, age, caller, callee, permission, media]);
+        for call in &page.rows {
+            let [id, protocol, state, age, caller, callee, media] = call_cells(call);
+            let permission = call.policy.as_ref().map_or("-", |policy| &policy.permission).into();
+            table.row([id, protocol, state, age, caller, callee, permission, media]);
+            call_notes(&mut table, call, long);
         }
+        return finish(&table, page, "call", screen);
+    }
+    let mut table = Table::new([id, protocol, state, age, caller, callee, media]);
+    for call in &page.rows {
+        table.row(call_cells(call));
+        call_notes(&mut table, call, long);
     }
     finish(&table, page, "call", screen)
+}
+
+fn call_cells(call: &CallRow) -> [Cell; 7] {
+    let (state, tone) = match call.state {
+        State::Calling => ("calling", Tone::Dim),
+        State::Ringing => ("ringing", Tone::Warn),
+        State::Connected => ("connected", Tone::Good),
+    };
+    let mut media: Vec<String> = call.streams.iter().map(|stream| stream_label(stream).to_owned()).collect();
+    media.dedup();
+    [
+        call.id.to_string().into(),
+        (&call.protocol).into(),
+        Cell::new(state, tone),
+        duration(call.connected_s.unwrap_or(call.age_s)).into(),
+        call_end(&call.caller).into(),
+        call_end(&call.callee).into(),
+        media.join(" ").into(),
+    ]
+}
+
+fn call_notes<const N: usize>(table: &mut Table<N>, call: &CallRow, long: bool) {
+    if !long {
+        return;
+    }
+    table.note(format!("{} → {}, {}", call.caller.signalling, call.callee.signalling, call.key));
+    if let Some(policy) = &call.policy {
+        table.note(policy_line(policy));
+    }
+    for line in call.h323.as_ref().map(h323::call_lines).unwrap_or_default() {
+        table.note(line);
+    }
+    for stream in &call.streams {
+        table.note(stream_line(stream));
+    }
+}
+
+/// What the call policy says of a call.
+fn policy_line(policy: &CallPolicy) -> String {
+    let of = |text: &str| if text.is_empty() { "-".to_owned() } else { printable(text).into_owned() };
+    let [calling, called] = &policy.numbers;
+    let mut line =
+        format!("policy: {} calls {}, permission {}", of(calling), of(called), of(&policy.permission));
+    if !policy.device.is_empty() {
+        line.push_str(&format!(", device {}", printable(&policy.device)));
+    }
+    if policy.emergency {
+        line.push_str(", emergency");
+    }
+    line
 }
 
 pub(crate) fn pinholes(page: &Page<PinholeRow>, screen: &mut Screen<'_>) -> io::Result<()> {

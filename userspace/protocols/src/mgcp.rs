@@ -205,6 +205,8 @@ pub struct Message<'a> {
     pub mode: Option<Mode>,
     /// RM: of a restart; `restart` where it is not said (section 3.2.2.20).
     pub restart: Restart,
+    /// O: the events that a NTFY tells, as they stand there.
+    pub observed: Option<&'a str>,
     /// The session description behind the first blank line, up to the next.
     pub sdp: Option<&'a [u8]>,
     /// Z: has been read.
@@ -229,6 +231,7 @@ impl<'a> Message<'a> {
             specific: None,
             mode: None,
             restart: Restart::Lost,
+            observed: None,
             sdp: None,
             listed: false,
         };
@@ -247,12 +250,45 @@ impl<'a> Message<'a> {
         Ok(message)
     }
 
+    /// The digits among the events that a NTFY tells (RFC 3660 section 2.2: DTMF package), in order; other events are
+    /// left out.
+    pub fn digits(&self) -> impl Iterator<Item = char> {
+        let events = self.observed.unwrap_or_default().split(',');
+        events.filter_map(|event| {
+            let event =
+                event.split('@').next().unwrap_or_default().split('(').next().unwrap_or_default().trim();
+            let name = match event.split_once('/') {
+                Some((package, name)) if package.eq_ignore_ascii_case("d") => name,
+                Some(_) => return None,
+                None => event,
+            };
+            let mut symbols = name.chars();
+            let digit = symbols.next().filter(|c| c.is_ascii_digit() || "*#".contains(*c))?;
+            symbols.next().is_none().then_some(digit)
+        })
+    }
+
+    /// Whether a NTFY tells that the phone was lifted, or put down: what is dialled then begins anew.
+    pub fn begins_anew(&self) -> bool {
+        let events = self.observed.unwrap_or_default().split(',');
+        let name = |event: &str| event.trim().rsplit('/').next().unwrap_or_default().to_ascii_lowercase();
+        events.map(name).any(|name| name == "hd" || name == "hu")
+    }
+
     fn parameter(&mut self, name: &[u8], value: &'a [u8]) -> Result<(), Error> {
         let is = |known: &str| name.eq_ignore_ascii_case(known.as_bytes());
         if name.is_empty() || name.iter().any(|byte| !byte.is_ascii_graphic()) {
             return Err(Error::Parameter);
         }
         // Others may have bytes of any character set: a caller's name, for one.
+        if is("O") {
+            if self.observed.is_some() {
+                return Err(Error::Contradiction);
+            }
+            // What is not text has no digits in it.
+            self.observed = std::str::from_utf8(value).ok();
+            return Ok(());
+        }
         if !["C", "I", "Z", "M", "RM"].into_iter().any(is) {
             return Ok(());
         }
@@ -380,6 +416,20 @@ mod tests {
 
     fn endpoint(name: &str) -> Endpoint<'_> {
         Endpoint::new(name).expect("a name")
+    }
+
+    #[test]
+    fn digits_are_read_of_a_notification() {
+        let digits = |events: &str| {
+            let text = format!("NTFY 7 aaln/1@gw.example MGCP 1.0\r\nX: 1\r\nO: {events}\r\n");
+            let message = parse(&text).map(|m| (m.digits().collect::<String>(), m.begins_anew()));
+            message.expect("valid")
+        };
+        assert_eq!(digits("D/9, d/1,D/9,D/0,D/0,D/#,D/T"), ("9190 0#".replace(' ', ""), false));
+        assert_eq!(digits("L/hd"), (String::new(), true));
+        assert_eq!(digits("L/hu, 5, d/*@A1, d/len(12), G/ft, d/12"), ("5*".to_owned(), true));
+        let twice = "NTFY 7 aaln/1@gw.example MGCP 1.0\r\nO: d/9\r\nO: d/1\r\n";
+        assert_eq!(parse(twice).map(|_| ()), Err(Error::Contradiction));
     }
 
     #[test]

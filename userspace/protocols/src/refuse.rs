@@ -127,6 +127,56 @@ pub fn ras_reject(request: &Message<'_>, why: Why) -> Option<Vec<u8>> {
     Some(rejection.write(request.sequence, why))
 }
 
+/// An SCCP RegisterReject that says `text`, of which 32 octets are told.
+pub fn sccp_register_reject(text: &str) -> Vec<u8> {
+    const TEXT: usize = 32;
+    let mut body = [0; TEXT + 1];
+    let length = text.floor_char_boundary(TEXT);
+    body[..length].copy_from_slice(&text.as_bytes()[..length]);
+    sccp(0x009d, &body)
+}
+
+/// An SCCP RegisterTokenReject: the device may ask again after so many seconds.
+pub fn sccp_token_reject(seconds: u32) -> Vec<u8> {
+    sccp(0x011b, &seconds.to_le_bytes())
+}
+
+/// The OnHook that a call manager reads in place of a KeypadButton, of its line and call, or of an EnblocCall: of the
+/// same length, so that it can stand in its place. What is left over is zero.
+///
+/// `None` for what is too short to be either.
+pub fn sccp_on_hook_of(frame: &[u8]) -> Option<Vec<u8>> {
+    const ON_HOOK: u32 = 0x0007;
+    const KEYPAD_BUTTON: [u8; 4] = [0x03, 0, 0, 0];
+    let mut instead = vec![0; frame.len()];
+    instead.get_mut(..8)?.copy_from_slice(frame.get(..8)?);
+    instead.get_mut(8..12)?.copy_from_slice(&ON_HOOK.to_le_bytes());
+    // Key, line, call in the one; line, call in the other.
+    if frame.get(8..12) == Some(&KEYPAD_BUTTON)
+        && let (Some(place), Some(names)) = (instead.get_mut(12..20), frame.get(16..24))
+    {
+        place.copy_from_slice(names);
+    }
+    Some(instead)
+}
+
+/// An SCCP message in the form every version reads.
+fn sccp(id: u32, body: &[u8]) -> Vec<u8> {
+    let mut frame = Vec::with_capacity(12 + body.len());
+    frame.extend_from_slice(&(body.len() as u32 + 4).to_le_bytes());
+    frame.extend_from_slice(&[0; 4]);
+    frame.extend_from_slice(&id.to_le_bytes());
+    frame.extend_from_slice(body);
+    frame
+}
+
+/// The response that refuses an MGCP command of this transaction (RFC 3435 section 2.4): a code of three digits, and
+/// why, in words without line breaks.
+pub fn mgcp(code: u16, transaction: u32, text: &str) -> Vec<u8> {
+    let text: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    format!("{code:03} {transaction} {text}\r\n").into_bytes()
+}
+
 /// A CHOICE of a reason, none of which has a value worth telling.
 #[derive(Clone, Copy)]
 enum Reason {
@@ -349,6 +399,34 @@ mod tests {
             rejected(&build::location_request(7, at)),
             ("locationReject", ["requestDenied", exhausted, denial])
         );
+    }
+
+    #[test]
+    fn a_key_becomes_an_on_hook_of_its_length() {
+        use crate::sccp::{Message, frame_length};
+        let key =
+            crate::build::sccp::message(17, 0x0003, &[[9, 0, 0, 0], [1, 0, 0, 0], [77, 0, 0, 0]].concat());
+        let hook = sccp_on_hook_of(&key).expect("long enough");
+        assert_eq!((hook.len(), frame_length(&hook)), (key.len(), Ok(Some(key.len()))));
+        let message = Message::parse(&hook).expect("a message");
+        assert_eq!((message.id, message.version), (7, 17));
+        assert_eq!(hook[12..], [[1, 0, 0, 0], [77, 0, 0, 0], [0; 4]].concat());
+        let short = crate::build::sccp::message(0, 0x0003, &[9, 0, 0, 0]);
+        assert_eq!(sccp_on_hook_of(&short).expect("long enough")[8..], [7, 0, 0, 0, 0, 0, 0, 0]);
+        assert_eq!(sccp_on_hook_of(&key[..11]), None);
+    }
+
+    #[test]
+    fn rejections_of_sccp_and_mgcp_are_read_as_such() {
+        use crate::sccp::{Body, Message};
+        let told = sccp_register_reject("this device may not register here, nor there");
+        let body = Message::parse(&told).expect("a message").body;
+        assert_eq!(body, Body::RegisterReject(b"this device may not register her"));
+        let told = sccp_token_reject(60);
+        assert_eq!(Message::parse(&told).expect("a message").body, Body::TokenReject);
+        let told = mgcp(502, 1204, "no\r\nway");
+        assert_eq!(told, b"502 1204 no  way\r\n");
+        assert!(crate::mgcp::Message::parse(&told).is_ok());
     }
 
     #[test]

@@ -7,9 +7,8 @@
 pub mod h323;
 pub mod sip;
 
-use std::fmt;
-
 use crate::prefixes::Addresses;
+pub use callgate_policy::Pattern;
 pub use h323::H323Policy;
 pub use sip::SipPolicy;
 
@@ -162,79 +161,12 @@ impl Default for TftpPolicy {
     }
 }
 
-/// A pattern for names: `*` stands for any bytes or none, `?` for one byte; ASCII letters match in either case.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Pattern(String);
-
-impl Pattern {
-    /// Most bytes of a pattern.
-    pub const MAX: usize = 128;
-
-    /// A pattern of 1 to [`Self::MAX`] printable ASCII characters without blanks; `None` where it is not.
-    pub fn new(text: &str) -> Option<Self> {
-        let printable = text.bytes().all(|byte| byte.is_ascii_graphic());
-        (printable && (1..=Self::MAX).contains(&text.len())).then(|| Self(text.to_owned()))
-    }
-
-    /// Whether the whole of a name is as the pattern says.
-    pub fn matches(&self, name: impl AsRef<[u8]>) -> bool {
-        let (pattern, name) = (self.0.as_bytes(), name.as_ref());
-        let (mut at, mut place) = (0, 0);
-        // After the last `*`, and the name's byte it has been tried from: only the last one need be tried anew.
-        let mut star: Option<(usize, usize)> = None;
-        while place < name.len() {
-            match pattern.get(at) {
-                Some(b'*') => {
-                    at += 1;
-                    star = Some((at, place));
-                }
-                Some(byte) if *byte == b'?' || byte.eq_ignore_ascii_case(&name[place]) => {
-                    at += 1;
-                    place += 1;
-                }
-                _ => {
-                    let Some((after, from)) = &mut star else { return false };
-                    *from += 1;
-                    (at, place) = (*after, *from);
-                }
-            }
-        }
-        pattern[at..].iter().all(|byte| *byte == b'*')
-    }
-}
-
-impl fmt::Display for Pattern {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
     use super::*;
 
     fn patterns(texts: &[&str]) -> Vec<Pattern> {
         texts.iter().map(|text| Pattern::new(text).expect("a pattern")).collect()
-    }
-
-    #[test]
-    fn a_pattern_matches_the_whole_name() {
-        let matches = |pattern: &str, name: &str| Pattern::new(pattern).expect("a pattern").matches(name);
-        assert!(matches("SEP*", "SEP0011AABBCCDD") && matches("SEP*", "sep0011aabbccdd"));
-        assert!(matches("*", "") && matches("SEP*", "SEP") && matches("?EP", "SEP"));
-        assert!(matches("*.cnf.xml*", "SEP0011AABBCCDD.cnf.xml.sgn"));
-        assert!(matches("*a*ab", "aaab") && matches("a*b*c", "abxbxc"));
-        assert!(!matches("SEP", "SEPX") && !matches("SEP?", "SEP") && !matches("EP*", "SEP"));
-        assert!(!matches("*.xml", "a.xml.sgn") && !matches("a*b*c", "abxbx"));
-    }
-
-    #[test]
-    fn what_cannot_be_typed_is_no_pattern() {
-        for text in ["", "a b", "a\n", "ü", &"x".repeat(Pattern::MAX + 1)] {
-            assert_eq!(Pattern::new(text), None, "{text:?}");
-        }
     }
 
     #[test]
@@ -259,24 +191,5 @@ mod tests {
         let policy = TftpPolicy { files: patterns(&["SEP*", "*.loads"]), ..TftpPolicy::default() };
         assert!(policy.permits("SEP0011AABBCCDD.cnf.xml") && policy.permits("term62.default.loads"));
         assert!(!policy.permits("/etc/passwd"));
-    }
-
-    /// The definition, one character at a time.
-    fn naive(pattern: &[u8], name: &[u8]) -> bool {
-        match (pattern, name) {
-            ([], []) => true,
-            ([b'*', rest @ ..], _) => naive(rest, name) || !name.is_empty() && naive(pattern, &name[1..]),
-            ([b'?', rest @ ..], [_, tail @ ..]) => naive(rest, tail),
-            ([byte, rest @ ..], [head, tail @ ..]) => byte.eq_ignore_ascii_case(head) && naive(rest, tail),
-            _ => false,
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn matching_is_as_defined(pattern in "[ab*?]{1,8}", name in "[abB]{0,10}") {
-            let matched = Pattern::new(&pattern).expect("a pattern").matches(&name);
-            prop_assert_eq!(matched, naive(pattern.as_bytes(), name.as_bytes()));
-        }
     }
 }

@@ -4,6 +4,7 @@
 //! its limits have a meaning, its actions fit their services. What the rules do to a packet is said by
 //! [`crate::oracle`]; how they are brought into the kernel by [`mod@crate::compile`].
 
+mod history;
 mod limit;
 mod settings;
 mod zone;
@@ -13,10 +14,12 @@ use std::ops::RangeInclusive;
 use std::path::Path;
 use std::sync::Arc;
 
+use callgate_policy::Plan;
 use callgate_shared::flow::{TCP, UDP};
 use callgate_shared::policy::{Action, Inspect, ZONE_NONE, ZONE_SELF};
 use jiff::{Timestamp, Zoned};
 
+pub use history::{Database, History, Syslog, without_password};
 pub use limit::{Above, Limit, Per, Period};
 pub use settings::{Budget, Budgets, Mode, OnAlgDown, Scan, Settings, Xdp};
 pub use zone::{AntiSpoof, Zone, ZoneRules, ZoneSet};
@@ -42,6 +45,8 @@ pub struct RuleSet {
     pub(crate) group_notes: BTreeMap<String, GroupNote>,
     pub(crate) settings: Settings,
     pub(crate) inspect: InspectPolicies,
+    pub(crate) history: Option<History>,
+    pub(crate) policy: Option<Arc<Plan>>,
     pub(crate) rules: Vec<Rule>,
     pub(crate) warnings: Vec<Diagnostic>,
 }
@@ -117,6 +122,16 @@ impl RuleSet {
     /// What the `[inspect]` tables say, with defaults where the file says nothing.
     pub fn inspect(&self) -> &InspectPolicies {
         &self.inspect
+    }
+
+    /// What is kept of calls that are over; `None`: nothing.
+    pub fn history(&self) -> Option<&History> {
+        self.history.as_ref()
+    }
+
+    /// Who may call what; `None` where the file does not say: everybody everything.
+    pub fn call_policy(&self) -> Option<&Arc<Plan>> {
+        self.policy.as_ref()
     }
 
     /// The rules, the first match first.

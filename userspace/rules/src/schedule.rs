@@ -52,6 +52,11 @@ impl Schedule {
         Ok(Self { windows: vec![Window { days, from, to }] })
     }
 
+    /// Reads a time of the day: minutes from which on, and before which.
+    pub(crate) fn of_day(text: &str) -> Result<(u16, u16), Mistake> {
+        read_times(text)
+    }
+
     /// Whether the rule is in force at this time on the wall.
     pub fn contains(&self, local: DateTime) -> bool {
         let day = u16::from(local.weekday().to_monday_zero_offset().unsigned_abs());

@@ -6,8 +6,11 @@ use callgate_rules::{
 };
 use proptest::prelude::*;
 
-const SHIPPED: [&str; 2] =
-    [include_str!("../../../rules/cucm-mitigation.toml"), include_str!("../../../rules/edge.toml")];
+const SHIPPED: [&str; 3] = [
+    include_str!("../../../rules/cucm-mitigation.toml"),
+    include_str!("../../../rules/edge.toml"),
+    include_str!("../../../rules/toll-fraud.toml"),
+];
 
 /// What is put into a file that was right.
 const VALUES: [&str; 10] =

@@ -93,6 +93,37 @@ fn file(table: &str, lines: &[&str]) -> String {
             let limit = format!("new = \"20/s\", {per}{key} = {{ {} }}", listed(&[]));
             format!("{zones}{rule}action = \"track\"\nlimit = {{ {limit} }}\n")
         }
+        _ if table.starts_with("policy.") => {
+            let policy = match table {
+                "policy.permission.NAME" => format!("[policy.permission.far]\n{}", all(&[])),
+                "policy.permission.NAME.patterns" => {
+                    format!("[policy.permission.far]\npatterns = {{ {} }}", listed(&[]))
+                }
+                "policy.country" => format!("[policy.country]\n{}", all(&["code = \"1\""])),
+                "policy.normalise" => format!("[[policy.normalise]]\n{}", all(&["pattern = \"9011\""])),
+                "policy.caller" => {
+                    format!("[[policy.caller]]\n{}", all(&["name = \"b\"", "from = \"10.0.0.0/8\""]))
+                }
+                "policy.caller.each" | "policy.caller.together" => {
+                    let key = table.rsplit('.').next().unwrap_or_default();
+                    format!(
+                        "[[policy.caller]]\nname = \"b\"\nnumbers = \"1..\"\n{key} = {{ {} }}",
+                        listed(&[])
+                    )
+                }
+                "policy.after_hours" => {
+                    let defaults = ["name = \"b\"", "patterns = \"9011\""];
+                    format!("[[policy.after_hours]]\n{}", all(&defaults))
+                }
+                "policy.fraud.points" => format!("[policy.fraud]\npoints = {{ {} }}", listed(&[])),
+                "policy.register" => format!("[[policy.register]]\n{}", all(&["name = \"b\""])),
+                _ => format!("[{table}]\n{}", all(&[])),
+            };
+            let base = "[policy.permission.local]\npatterns = \"0\"\n[[policy.caller]]\nname = \"a\"\nnumbers = \"100\"\n";
+            format!(
+                "{zones}{base}{policy}\n{rule}service = \"sip\"\naction = \"inspect\"\ninspect = \"sip\"\n"
+            )
+        }
         _ => {
             let inspected = table.strip_prefix("inspect.").unwrap_or("sip");
             let inspected = inspected.split('.').next().unwrap_or_default();
@@ -108,6 +139,7 @@ fn load(text: &str) -> Result<RuleSet, String> {
     Memory::default()
         .with("f.toml", text)
         .with("sip-scanners.txt", "friendly-scanner # SIPVicious\n")
+        .with("premium.txt", "91900 # all of them\n91976\n")
         .with("carriers.txt", "192.0.2.0/28 # a carrier\n")
         .with("voice.toml", &rule("included"))
         .with("rules.d/10.toml", &rule("first of the directory"))
@@ -127,7 +159,14 @@ fn meaning(set: &RuleSet) -> String {
             format!("{} {matches:?} {does:?}", rule.name)
         })
         .collect();
-    format!("{:?} {:?} {:?} {:?} {rules:?}", set.zones(), set.groups(), set.settings(), set.inspect())
+    let kept = (set.history(), set.call_policy().map(|plan| plan.spec()));
+    format!(
+        "{:?} {:?} {:?} {:?} {kept:?} {rules:?}",
+        set.zones(),
+        set.groups(),
+        set.settings(),
+        set.inspect()
+    )
 }
 
 #[test]

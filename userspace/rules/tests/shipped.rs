@@ -12,7 +12,8 @@ use callgate_shared::flow::{ICMP, TCP, UDP};
 use callgate_shared::packet::{Kind, Packet, tcp};
 use callgate_shared::policy::Inspect;
 
-const FILES: [&str; 4] = ["callmanager-express.toml", "cucm-mitigation.toml", "edge.toml", "sip-pbx.toml"];
+const FILES: [&str; 5] =
+    ["callmanager-express.toml", "cucm-mitigation.toml", "edge.toml", "sip-pbx.toml", "toll-fraud.toml"];
 const OUTSIDE: u8 = 2;
 const INSIDE: u8 = 3;
 const SECOND: u64 = 1_000_000_000;

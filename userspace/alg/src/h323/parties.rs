@@ -58,8 +58,14 @@ impl Names {
         }
     }
 
+    /// Each of them, the number first.
+    pub(super) fn all(&self) -> Vec<String> {
+        let number = Some(&self.number).filter(|number| !number.is_empty());
+        number.into_iter().chain(&self.aliases).cloned().collect()
+    }
+
     /// The one to show: an alias, or else the number.
-    fn shown(&self) -> &str {
+    pub(super) fn shown(&self) -> &str {
         self.aliases.first().unwrap_or(&self.number)
     }
 }
@@ -96,8 +102,32 @@ impl Details {
 }
 
 impl Signal<'_> {
+    /// The called party, by each of its names, and the digits of a keypad: those may be dialled too.
+    pub(super) fn called(&self) -> Vec<String> {
+        let h225 = self.h225.as_ref();
+        // None is left out and none cut, as each may be dialled.
+        let aliases =
+            h225.into_iter().flat_map(|h225| h225.destination.iter()).map(|alias| alias.to_string());
+        let numbers = [self.q931.called, self.q931.keypad];
+        let numbers =
+            numbers.into_iter().flatten().map(|number| String::from_utf8_lossy(number).into_owned());
+        let mut called: Vec<String> = Vec::new();
+        for name in numbers.chain(aliases).filter(|name| !name.is_empty()) {
+            if !called.contains(&name) {
+                called.push(name);
+            }
+        }
+        called
+    }
+
+    /// Digits of the called number in a message behind the Setup.
+    pub(super) fn more_digits(&self) -> String {
+        let digits = [self.q931.called, self.q931.keypad].into_iter().flatten();
+        digits.map(|digits| String::from_utf8_lossy(digits)).collect()
+    }
+
     /// The parties, by [`Party`].
-    fn parties(&self) -> [Names; 2] {
+    pub(super) fn parties(&self) -> [Names; 2] {
         let h225 = self.h225.as_ref();
         [
             Names::of(self.q931.calling, h225.map(|h225| &h225.source)),

@@ -13,10 +13,13 @@ use callgate_shared::Reason;
 use super::leg::Leg;
 use super::{Connection, Signal, Tracker};
 use crate::action::{Context, Denial, EndReason, Replacement, Time, Verdict};
-use crate::call::{CallId, Party};
+use crate::call::{CallId, Granted, Party};
 use crate::core::Core;
+use crate::core::gate::Asking;
 use crate::event::{self, Event, EventKind};
 
+/// Most digits of a number that is dialled bit by bit.
+const MAX_DIGITS: usize = 46;
 /// Most names of one party that are compared; no honest one has so many.
 const MAX_NAMES: usize = 64;
 /// Most legs of one call: more than gatekeepers stand in its way.
@@ -40,6 +43,8 @@ pub(super) enum Why {
     OutOfState(&'static str),
     UnknownCall,
     Unknown,
+    /// What the call policy says.
+    Policy(callgate_policy::Why),
 }
 
 impl Why {
@@ -59,6 +64,7 @@ impl Why {
             Self::OutOfState(message) => format!("{message} of a call that was not set up"),
             Self::UnknownCall => "of a call that is not known".to_owned(),
             Self::Unknown => "a message of no known name".to_owned(),
+            Self::Policy(why) => format!("{} ({})", why.text(), why.name()),
         }
     }
 
@@ -67,6 +73,10 @@ impl Why {
         match self {
             Self::TooManyCalls(_) | Self::TooManyOfSource(_) | Self::TooFast => refuse::Why::Exhausted,
             Self::NoTokens => refuse::Why::Unauthenticated,
+            Self::Policy(why) => match why.answer() {
+                callgate_policy::Answer::Busy => refuse::Why::Exhausted,
+                _ => refuse::Why::Forbidden,
+            },
             _ => refuse::Why::Forbidden,
         }
     }
@@ -178,6 +188,10 @@ fn keeps(places: &mut Pace, source: Source, now: Time, rate: Rate) -> bool {
     fits
 }
 
+fn borrowed(names: &[String]) -> Vec<&str> {
+    names.iter().map(String::as_str).collect()
+}
+
 /// Whether the parties of these names are permitted.
 pub(super) fn parties_permitted(
     policy: &H323Policy,
@@ -215,8 +229,12 @@ impl Tracker {
         core: &Core,
         context: &Context,
         signal: &Signal<'_>,
+        known: Option<&Leg>,
     ) -> Result<(), Why> {
         let policy = core.policy().h323(context.slot);
+        if self.is_emergency(core, signal, known) {
+            return Ok(());
+        }
         if policy.unknown == UnknownMessage::Drop && signal.is_unknown() {
             return Err(Why::Unknown);
         }
@@ -232,6 +250,135 @@ impl Tracker {
         Ok(())
     }
 
+    /// Whether a message is of an emergency call, or begins one: whatever else there is to be said of it.
+    fn is_emergency(&self, core: &Core, signal: &Signal<'_>, known: Option<&Leg>) -> bool {
+        known.is_some_and(|leg| core.is_emergency_call(leg.id))
+            || signal.q931.kind == MessageType::Setup && core.is_emergency(&borrowed(&signal.called()))
+    }
+
+    /// Asks the call policy whether a Setup may begin a call. Its next leg to the same party is part of it.
+    pub(super) fn grant(
+        &self,
+        core: &mut Core,
+        context: &Context,
+        signal: &Signal<'_>,
+    ) -> Result<Option<Box<Granted>>, Why> {
+        if !core.has_policy() || signal.q931.kind != MessageType::Setup {
+            return Ok(None);
+        }
+        let called = signal.called();
+        let legs = signal.guid().map(|guid| self.load.legs_of(guid)).unwrap_or_default();
+        let before = legs.iter().filter_map(|id| self.legs.get(id));
+        let mut before = before.filter(|leg| leg.ends[1].ip() == context.source.ip());
+        let same = before.find_map(|leg| {
+            let granted = core.call(leg.id)?.granted.as_deref()?;
+            let same = called.iter().all(|name| *name == granted.called) && !called.is_empty();
+            same.then(|| Granted { ticket: None, ..granted.clone() })
+        });
+        if let Some(same) = same {
+            return Ok(Some(Box::new(same)));
+        }
+        self.ask(core, context, signal, &called, None)
+    }
+
+    /// Digits come after the Setup, or another Setup: the call may be to another number now.
+    pub(super) fn grant_digits(
+        &self,
+        core: &mut Core,
+        context: &Context,
+        signal: &Signal<'_>,
+        leg: &Leg,
+    ) -> Result<(), Why> {
+        let digits = signal.more_digits();
+        let setup = signal.q931.kind == MessageType::Setup;
+        if digits.is_empty() && !setup || !core.has_policy() {
+            return Ok(());
+        }
+        let Some(call) = core.call(leg.id) else { return Ok(()) };
+        if setup {
+            let called = signal.called();
+            let granted = call.granted.as_deref();
+            let same = granted.is_some_and(|granted| called.iter().all(|name| *name == granted.called));
+            return if same {
+                Ok(())
+            } else {
+                self.ask(core, context, signal, &called, Some(leg)).map(|_| ())
+            };
+        }
+        let mut called = call.granted.as_deref().map(|granted| granted.called.clone()).unwrap_or_default();
+        if called.len() + digits.len() > MAX_DIGITS {
+            return Err(Why::Called);
+        }
+        called.push_str(&digits);
+        self.ask(core, context, signal, &[called], Some(leg)).map(|_| ())
+    }
+
+    fn ask(
+        &self,
+        core: &mut Core,
+        context: &Context,
+        signal: &Signal<'_>,
+        called: &[String],
+        again: Option<&Leg>,
+    ) -> Result<Option<Box<Granted>>, Why> {
+        let [from, to] = match again {
+            Some(leg) => leg.parties.clone(),
+            None => signal.parties(),
+        };
+        let names = self.caller(context, from.all());
+        let key = signal.guid().map_or_else(String::new, |guid| guid.to_string());
+        let asking = Asking {
+            names: &borrowed(&names),
+            device: None,
+            called: &borrowed(called),
+            key: &key,
+            parties: [from.shown(), to.shown()],
+        };
+        match again {
+            Some(leg) => core.ask_again(context, leg.id, &asking).map(|()| None),
+            None => core.ask(context, &asking),
+        }
+        .map_err(Why::Policy)
+    }
+
+    /// Whom a caller is known as. Where it has registered, it is one of those, whatever it says: those it says, or the
+    /// only one; of several endpoints nobody knows which. Else it is believed.
+    fn caller(&self, context: &Context, mut said: Vec<String>) -> Vec<String> {
+        let endpoints = || self.registrations.of(context.source.ip());
+        let Some(first) = endpoints().next() else { return said };
+        said.retain(|name| endpoints().any(|one| one.aliases.contains(name)));
+        let single = endpoints().nth(1).is_none();
+        if said.is_empty() && single { first.aliases.clone() } else { said }
+    }
+
+    /// What the call policy says of a request to make a call, before it is made: it is asked for good by the Setup,
+    /// unless it refuses here.
+    pub(super) fn check_admission(
+        &self,
+        core: &mut Core,
+        context: &Context,
+        (call, source, destination): (Option<Guid>, &Aliases<'_>, &Aliases<'_>),
+    ) -> Result<(), Why> {
+        if !core.has_policy() {
+            return Ok(());
+        }
+        let list = |aliases: &Aliases<'_>| -> Vec<String> {
+            aliases.iter().map(|alias| alias.to_string()).take(MAX_NAMES).collect()
+        };
+        let (said, called) = (list(source), list(destination));
+        let names = self.caller(context, said);
+        let key = call.map_or_else(String::new, |guid| guid.to_string());
+        let shown = |names: &[String]| names.first().cloned().unwrap_or_default();
+        let asking = Asking {
+            names: &borrowed(&names),
+            device: None,
+            called: &borrowed(&called),
+            key: &key,
+            parties: [&shown(&names), &shown(&called)],
+        };
+        core.consult(context, &asking).map_err(Why::Policy)
+    }
+
     /// Whether a Setup may go on; `known` is its call if it is a repetition.
     pub(super) fn check_setup(
         &mut self,
@@ -240,6 +387,9 @@ impl Tracker {
         signal: &Signal<'_>,
         known: Option<&Leg>,
     ) -> Result<(), Why> {
+        if self.is_emergency(core, signal, known) {
+            return Ok(());
+        }
         let policy = core.policy().h323(context.slot);
         let (source, destination) = (context.source, context.destination);
         let h225 = signal.h225.as_ref();
@@ -315,6 +465,10 @@ impl Tracker {
             None => signal.subject(),
         };
         core.tell(Event::new(context, EventKind::Refused, &subject, &why.text()));
+        if leg.is_none() && signal.q931.kind == MessageType::Setup && !matches!(why, Why::Policy(_)) {
+            let (parties, key) = (signal.parties(), guid.map_or_else(String::new, |guid| guid.to_string()));
+            core.attempt_refused(context, &key, parties.each_ref().map(|names| names.shown()), None);
+        }
         let (reply, notify) = (Some(words(sender)), leg.is_some().then(|| words(sender.other())));
         if let Some(leg) = leg {
             core.end_call(leg.id, EndReason::Refused);

@@ -52,7 +52,8 @@ impl Tracker {
                 self.requests.ask(context, sequence, What::Registration(Box::new(offer)));
             }
             Body::AdmissionRequest { call, answer, .. } => {
-                let what = What::Admission { call: *call, makes: !answer };
+                let emergency = is_emergency(core, &message.body);
+                let what = What::Admission { call: *call, makes: !answer, emergency };
                 self.requests.ask(context, sequence, what);
             }
             Body::LocationRequest { .. } => self.requests.ask(context, sequence, What::Location),
@@ -128,13 +129,15 @@ impl Tracker {
                     self.registrations.restore(core, context, registration);
                 }
             }
-            (Body::AdmissionConfirm(admission), What::Admission { call, makes }) => {
+            (Body::AdmissionConfirm(admission), What::Admission { call, makes, emergency }) => {
                 let told = [*admission];
-                return self.admit(core, context, (message.sequence, from), (call, makes), &told);
+                let call = (call, makes, emergency);
+                return self.admit(core, context, (message.sequence, from), call, &told);
             }
-            (Body::AdmissionConfirmSequence(told), What::Admission { call, makes }) => {
+            (Body::AdmissionConfirmSequence(told), What::Admission { call, makes, emergency }) => {
                 let told: Vec<_> = told.iter().take(MAX_CHOICES).collect();
-                return self.admit(core, context, (message.sequence, from), (call, makes), &told);
+                let call = (call, makes, emergency);
+                return self.admit(core, context, (message.sequence, from), call, &told);
             }
             (Body::LocationConfirm { call_signal, alternates, .. }, What::Location) => {
                 for address in call_signal.iter().copied().chain(alternates.iter()) {
@@ -152,7 +155,7 @@ impl Tracker {
         core: &mut Core,
         context: &Context,
         (sequence, from): (u16, SocketAddr),
-        (call, makes): (Option<Guid>, bool),
+        (call, makes, emergency): (Option<Guid>, bool, bool),
         told: &[ras::Admission],
     ) -> Verdict {
         let policy = core.policy().h323(context.slot);
@@ -161,7 +164,7 @@ impl Tracker {
             admission.model == CallModel::Direct
                 || addresses.any(|address| !policy::is_named_gatekeeper(policy, address.ip()))
         };
-        if makes && policy.routed_only && told.iter().any(direct) {
+        if makes && policy.routed_only && !emergency && told.iter().any(direct) {
             let request = admission_request(sequence, call);
             return policy::refuse_answer(core, context, &request, Why::NotRouted);
         }
@@ -211,14 +214,36 @@ impl Tracker {
     ) -> Result<(), Verdict> {
         let (policy, scope) = (core.policy().h323(context.slot), core.policy().h323_scope(context.slot));
         let asks = is_request(&message.body);
+        if is_emergency(core, &message.body) {
+            return Ok(());
+        }
         if asks && !self.load.may_ask((scope, context.source.ip()), context.now, policy.ras_rate) {
             return Err(Verdict::Drop(Reason::AlgRefused));
         }
         let policy = core.policy().h323(context.slot);
         let checked = check_gatekeeper(policy, context, &message.body)
             .and_then(|()| check_contents(policy, message))
-            .and_then(|()| self.check_call(core, context, &message.body));
+            .and_then(|()| self.check_call(core, context, &message.body))
+            .and_then(|()| self.check_policy(core, context, &message.body));
         checked.map_err(|why| policy::refuse_request(core, context, message, why))
+    }
+
+    /// What the call policy says of a call that is to be made, and of who registers.
+    fn check_policy(&self, core: &mut Core, context: &Context, body: &Body<'_>) -> Result<(), Why> {
+        match body {
+            Body::AdmissionRequest { call, answer: false, source, destination, .. } => {
+                self.check_admission(core, context, (*call, source, destination))
+            }
+            Body::RegistrationRequest { keep_alive: false, aliases, .. } => {
+                let names = registrations::names(aliases);
+                let names: Vec<_> = names.iter().map(String::as_str).collect();
+                let address = context.source.ip().to_string();
+                // One without a name is known by where it is.
+                let names = if names.is_empty() { vec![address.as_str()] } else { names };
+                core.may_register(context, &names).map_err(Why::Policy)
+            }
+            _ => Ok(()),
+        }
     }
 
     /// A BRQ must be of a call that is known.
@@ -230,6 +255,16 @@ impl Tracker {
         }
         Self::check_state(core, context, body.name(), Why::UnknownCall)
     }
+}
+
+/// Whether it asks for an emergency call.
+fn is_emergency(core: &Core, body: &Body<'_>) -> bool {
+    let (Body::AdmissionRequest { destination, .. } | Body::LocationRequest { destination, .. }) = body
+    else {
+        return false;
+    };
+    let called: Vec<_> = destination.iter().map(|alias| alias.to_string()).collect();
+    core.is_emergency(&called.iter().map(String::as_str).collect::<Vec<_>>())
 }
 
 /// Most ACFs that are read of one sequence.

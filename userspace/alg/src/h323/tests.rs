@@ -1,3 +1,4 @@
+mod call_policy;
 mod channels;
 mod policy;
 mod registrations;
@@ -176,7 +177,7 @@ impl Lab {
                     Some(format!("refuse {address} {}", refusal.name()))
                 }
                 Action::Ended(_, reason) => Some(format!("end {}", reason.name())),
-                Action::Call(_) | Action::Event(_) | Action::Suspect(_) => None,
+                Action::Call(_) | Action::Finished(_) | Action::Event(_) | Action::Suspect(_) => None,
             })
             .collect()
     }

@@ -148,6 +148,17 @@ impl Gateway {
         self.calls.iter().any(|(key, call)| call.connections.iter().any(|c| scope.has(key, c)))
     }
 
+    /// The call of this identifier.
+    pub(super) fn call(&self, key: &str) -> Option<CallId> {
+        self.calls.get(key).map(|call| call.id)
+    }
+
+    /// The call that has a connection at this endpoint.
+    pub(super) fn call_at(&self, endpoint: Endpoint) -> Option<CallId> {
+        let mut calls = self.calls.values();
+        calls.find(|call| call.connections.iter().any(|c| c.is_at(endpoint.name()))).map(|call| call.id)
+    }
+
     /// Whether it has connections.
     pub(super) fn has_calls(&self) -> bool {
         !self.calls.is_empty()
@@ -271,6 +282,11 @@ impl Gateway {
         if self.calls.get(&call.key).is_some_and(|tracked| tracked.id == call.id) {
             self.calls.remove(&call.key);
         }
+    }
+
+    /// A call is over.
+    pub(super) fn forget(&mut self, id: CallId) {
+        self.calls.retain(|_, call| call.id != id);
     }
 
     /// Takes up a call from its record.

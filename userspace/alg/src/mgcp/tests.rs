@@ -10,6 +10,8 @@ use crate::call::State;
 use crate::core::Bounds;
 use crate::media::Policy;
 
+mod call_policy;
+
 const AGENT: &str = "203.0.113.5:2727";
 const OTHER_AGENT: &str = "203.0.113.6:2727";
 const GW: &str = "192.0.2.1:2427";
@@ -112,7 +114,7 @@ impl Lab {
                 }
                 Action::Ended(_, reason) => Some(format!("end {}", reason.name())),
                 Action::Event(event) => Some(format!("{} {}", event.kind, event.subject)),
-                Action::Call(_) | Action::Suspect(_) => None,
+                Action::Call(_) | Action::Finished(_) | Action::Suspect(_) => None,
             })
             .collect()
     }

@@ -14,12 +14,15 @@ use super::{Tracker, stream};
 use crate::action::{Context, EndReason};
 use crate::call::{CallId, Medium, Party, State, Stream, StreamKey};
 use crate::core::Core;
+use crate::core::gate::PIN;
 use crate::event::{Event, EventKind};
 
 /// Most calls of one connection: a large conference bridge has hundreds.
 const MAX_CALLS: usize = 1_024;
+/// Most lines of a phone.
+const MAX_LINES: usize = 256;
 /// Most digits remembered of a number dialled at once.
-const MAX_DIGITS: usize = 32;
+pub(super) const MAX_DIGITS: usize = 32;
 
 /// [`StreamKey::branch`] of channels, and of multicast groups listened to and sent to.
 const CHANNEL: u32 = 0;
@@ -27,14 +30,14 @@ const LISTENING: u32 = 1;
 const PAGING: u32 = 2;
 
 /// States of CallState.
-mod on_line {
-    pub(super) const OFF_HOOK: u32 = 1;
-    pub(super) const ON_HOOK: u32 = 2;
-    pub(super) const RING_OUT: u32 = 3;
-    pub(super) const RING_IN: u32 = 4;
-    pub(super) const CONNECTED: u32 = 5;
-    pub(super) const HOLD: u32 = 8;
-    pub(super) const PROCEEDING: u32 = 12;
+pub(super) mod on_line {
+    pub(in crate::sccp) const OFF_HOOK: u32 = 1;
+    pub(in crate::sccp) const ON_HOOK: u32 = 2;
+    pub(in crate::sccp) const RING_OUT: u32 = 3;
+    pub(in crate::sccp) const RING_IN: u32 = 4;
+    pub(in crate::sccp) const CONNECTED: u32 = 5;
+    pub(in crate::sccp) const HOLD: u32 = 8;
+    pub(in crate::sccp) const PROCEEDING: u32 = 12;
 }
 
 /// One direction of a channel, as the phone sees it.
@@ -109,6 +112,9 @@ impl Tracker {
                 session.dialled = String::from_utf8_lossy(number).chars().take(MAX_DIGITS).collect();
             }
             Body::Keypad(key) => dial(core, session, key),
+            Body::Line(line) if session.lines.len() < MAX_LINES && !line.number.is_empty() => {
+                session.lines.insert(line.line, String::from_utf8_lossy(line.number).into_owned());
+            }
             _ => {}
         }
     }
@@ -246,6 +252,11 @@ impl Tracker {
         };
         let phone = if told.state == on_line::RING_IN { Party::Callee } else { Party::Caller };
         let Some(held) = hold(core, context, session, told.call, phone) else { return };
+        if let Some(number) = session.lines.get(&told.line)
+            && core.call(held.id).is_some_and(|call| call.parties[held.phone as usize].is_empty())
+        {
+            core.change_call(held.id, |call| call.parties[held.phone as usize].clone_from(number));
+        }
         if !held.on_line {
             remember(core, session, told.call, Held { on_line: true, ..held });
         }
@@ -366,6 +377,7 @@ fn hold(
     if phone == Party::Caller && !session.dialled.is_empty() {
         let dialled = std::mem::take(&mut session.dialled);
         core.change_call(id, |call| call.parties[Party::Callee as usize] = dialled);
+        core.grant(id, session.granted.take());
     }
     Some(held)
 }
@@ -401,7 +413,8 @@ fn name_parties(core: &mut Core, session: &Session, reference: u32, numbers: [&[
 fn dial(core: &mut Core, session: &Session, key: Keypad) {
     let (Some(digit), Some(id)) = (key.digit, call_of(session, key.call)) else { return };
     let dialling = core.call(id).is_some_and(|call| {
-        call.state == State::Calling && call.parties[Party::Callee as usize].len() < MAX_DIGITS
+        let shown = call.granted.as_deref().is_none_or(|granted| granted.called != PIN);
+        shown && call.state == State::Calling && call.parties[Party::Callee as usize].len() < MAX_DIGITS
     });
     if dialling {
         core.change_call(id, |call| call.parties[Party::Callee as usize].push(digit));

@@ -4,14 +4,16 @@ use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use callgate_protocols::refuse as words;
 use callgate_protocols::sccp::{self, Body, Register, RegisterAck, Side};
 use callgate_rules::{Admission, Mismatch};
+use callgate_shared::Reason;
 use callgate_shared::policy::Inspect;
 
 use super::phone::{Phone, Standing};
 use super::session::Session;
 use super::{Tracker, refuse};
-use crate::action::{Context, EndReason, Time, Verdict};
+use crate::action::{Context, Denial, EndReason, Time, Verdict};
 use crate::core::Core;
 use crate::event::{Event, EventKind};
 
@@ -19,6 +21,8 @@ use crate::event::{Event, EventKind};
 const MAX_SOURCES: usize = 65_536;
 /// Keep-alive intervals that are believed, in seconds.
 const KEEPALIVES: std::ops::RangeInclusive<u32> = 5..=3_600;
+/// Seconds after which a device may ask for a token again that was refused one.
+const TOKEN_WAIT: u32 = 60;
 /// How often a call manager is told anew that a phone is its own.
 const VOUCHING: Duration = Duration::from_secs(10);
 
@@ -109,7 +113,7 @@ impl Tracker {
         register: &Register<'_>,
     ) -> Verdict {
         let (name, connection) = (register.name, session.connection);
-        let admission = match self.admit(core, context, session, name) {
+        let admission = match self.admit(core, context, session, name, false) {
             Ok(admission) => admission,
             Err(verdict) => return verdict,
         };
@@ -150,7 +154,7 @@ impl Tracker {
         session: &mut Session,
         name: &str,
     ) -> Verdict {
-        self.admit(core, context, session, name).err().unwrap_or(Verdict::Pass)
+        self.admit(core, context, session, name, true).err().unwrap_or(Verdict::Pass)
     }
 
     /// RegisterAck: the device is registered.
@@ -247,6 +251,7 @@ impl Tracker {
         };
         session.standing = standing;
         session.vouched = None;
+        core.has_unregistered(Inspect::Sccp, phone.ip(), &session.name);
         self.phones.set(&session.name, phone, standing, now);
         if self.registrations.remove(phone.ip()) {
             core.unregister(manager.ip(), phone.ip());
@@ -261,11 +266,23 @@ impl Tracker {
         context: &Context,
         session: &Session,
         name: &str,
+        token: bool,
     ) -> Result<Admission, Verdict> {
         let policy = &core.policy().sccp;
         let (per_second, per_source) = (policy.registrations_per_second, policy.registrations_per_source);
         let (admission, one_address) = (policy.admission(name), policy.one_address_per_device);
         let source = session.connection.phone;
+        if let Err(why) = core.may_register(context, &[name]) {
+            let text = format!("{} ({})", why.text(), why.name());
+            core.tell(Event::new(context, EventKind::Refused, name, &text));
+            let reply = match token {
+                true => words::sccp_token_reject(TOKEN_WAIT),
+                false => words::sccp_register_reject(why.text()),
+            };
+            let denial =
+                Denial { reason: Reason::AlgRefused, reply: Some(reply), notify: None, sequence: None };
+            return Err(denial.into());
+        }
         let mut refused = |text: String| Err(refuse(core, context, name, &text));
         if self.registrations.attempt(source.ip(), context.now) > per_second {
             return refused(format!("more than {per_second} attempts to register in a second"));
@@ -360,6 +377,8 @@ impl Tracker {
         if session.registered && due {
             session.vouched = Some(now);
             let until = now + session.patience() + VOUCHING;
+            let (phone, life) = (session.connection.phone.ip(), until.since(now));
+            core.has_registered((now, Inspect::Sccp), phone, &session.name, life);
             core.register(session.connection.manager.ip(), session.connection.phone.ip(), until);
         }
     }

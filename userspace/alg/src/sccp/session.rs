@@ -8,12 +8,14 @@ use callgate_protocols::sccp::Channel;
 
 use super::phone::{Phone, Standing};
 use crate::action::{Context, Time};
-use crate::call::{Call, CallId, Party, StreamKey};
+use crate::call::{Call, CallId, Granted, Party, StreamKey};
 
 /// Channels remembered after they were closed: an answer on its way to the opening of one opens nothing.
 const MAX_CLOSED: usize = 32;
 /// Seconds between keep-alives where the call manager's word was not seen: the longest that are usual.
 const KEEPALIVE: u32 = 60;
+/// Most calls whose refusal is remembered.
+const MAX_REFUSED: usize = 8;
 
 /// A connection between a phone and a call manager.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -60,6 +62,14 @@ pub(super) struct Session {
     pub(super) rtp_port: u16,
     /// A number dialled before there was a call.
     pub(super) dialled: String,
+    /// Numbers of the phone's lines.
+    pub(super) lines: BTreeMap<u32, String>,
+    /// What was granted to it.
+    pub(super) granted: Option<Box<Granted>>,
+    /// Keys pressed so far, by call reference.
+    pub(super) digits: BTreeMap<u32, String>,
+    /// Calls that were refused, the latest last.
+    pub(super) refused: VecDeque<u32>,
 }
 
 /// A call of a session.
@@ -103,12 +113,29 @@ impl Session {
             closed: VecDeque::new(),
             rtp_port: 0,
             dialled: String::new(),
+            lines: BTreeMap::new(),
+            granted: None,
+            digits: BTreeMap::new(),
+            refused: VecDeque::new(),
         }
     }
 
     /// Silence of the phone after which it is lost.
     pub(super) fn patience(&self) -> Duration {
         self.keepalive * 4
+    }
+
+    /// Whether a call was refused, or ended by a limit.
+    pub(super) fn has_refused(&self, reference: u32) -> bool {
+        reference != 0 && self.refused.contains(&reference)
+    }
+
+    /// Nothing more is to be heard of a call.
+    pub(super) fn refuse(&mut self, reference: u32) {
+        if self.refused.len() >= MAX_REFUSED {
+            self.refused.pop_front();
+        }
+        self.refused.push_back(reference);
     }
 
     /// Forgets a channel, but not that it was closed.
@@ -149,6 +176,7 @@ impl Session {
         for key in keys {
             self.forget(key);
         }
+        self.digits.remove(&reference);
         self.calls.remove(&reference)
     }
 }

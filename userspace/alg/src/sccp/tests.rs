@@ -12,6 +12,8 @@ use crate::call::{Party, State};
 use crate::core::Bounds;
 use crate::media::{Authority, Policy, RulePolicy};
 
+mod call_policy;
+
 const ALICE: &str = "192.0.2.1:50000";
 const BOB: &str = "198.51.100.7:50000";
 const MANAGER: &str = "203.0.113.5:2000";
@@ -115,7 +117,7 @@ impl Lab {
                 }
                 Action::Ended(_, reason) => Some(format!("end {}", reason.name())),
                 Action::Event(event) => Some(format!("{} {}: {}", event.kind, event.subject, event.text)),
-                Action::Call(_) | Action::Suspect(_) => None,
+                Action::Call(_) | Action::Finished(_) | Action::Suspect(_) => None,
             })
             .collect()
     }
@@ -765,7 +767,7 @@ fn a_call_that_was_ended_elsewhere_is_forgotten() {
     lab.receive(17, "192.0.2.1:20000");
     let call = lab.only_call().clone();
     lab.core.end_call(call.id, EndReason::Operator);
-    lab.tracker.ended(&call);
+    lab.tracker.ended(&call, EndReason::Operator);
     lab.told();
     assert_eq!(lab.manager_says(ALICE, &build::close(17, 0x0106, CALL)), [""; 0]);
     assert_eq!(lab.receive(17, "192.0.2.1:20000").len(), 2, "and may be made again");

@@ -10,6 +10,7 @@ use super::{CANCEL_GRACE, OFFER_PATIENCE};
 use crate::action::{Context, EndReason, Time};
 use crate::call::{Call, CallId, Party, State};
 use crate::core::Core;
+use crate::finished::{Cause, ReleasedBy};
 
 /// Most dialogs of one call: forks that have answered.
 const MAX_DIALOGS: usize = 16;
@@ -43,7 +44,7 @@ pub(super) enum Purpose {
 pub(super) struct Transaction {
     id: u64,
     number: u32,
-    by: Party,
+    pub(super) by: Party,
     pub(super) purpose: Purpose,
     offer: Option<Vec<Line>>,
     /// When it counts as failed (a cancelled INVITE, an offer) or as answered (BYE).
@@ -385,7 +386,8 @@ impl Hop {
         while let Some(place) = self.transactions.iter().position(late).filter(|_| !self.over) {
             match self.transactions[place].purpose {
                 Purpose::Bye { branch } => {
-                    self.transactions.remove(place);
+                    let bye = self.transactions.remove(place);
+                    core.ends(self.id, Some(bye.by.into()), None);
                     self.end_dialog(core, branch, EndReason::Bye);
                 }
                 Purpose::Offer { .. } => self.offer_over(core, place),
@@ -517,18 +519,29 @@ impl Hop {
         // 4028 section 7.3).
         match status {
             401 | 407 | 422 => self.close(core, over, reason),
-            _ => self.close_or_end(core, over, reason),
+            _ => {
+                if self.is_over() {
+                    let by = if transaction.cancelled { ReleasedBy::Caller } else { ReleasedBy::Callee };
+                    core.ends(self.id, Some(by), Some(Cause::Sip(status)));
+                }
+                self.close_or_end(core, over, reason)
+            }
         }
     }
 
     /// Closes these branches; ends the call when nothing is left of it.
     fn close_or_end(&mut self, core: &mut Core, branches: Vec<u32>, reason: EndReason) {
-        let waiting = self.transactions.iter().any(|t| t.starts_dialogs() && !t.answered);
-        if waiting || !self.dialogs.is_empty() {
+        if !self.is_over() {
             return self.close(core, branches, reason);
         }
         core.end_call(self.id, reason);
         self.over = true;
+    }
+
+    /// Whether neither a dialog nor an INVITE is left of it.
+    fn is_over(&self) -> bool {
+        let waiting = self.transactions.iter().any(|t| t.starts_dialogs() && !t.answered);
+        !waiting && self.dialogs.is_empty()
     }
 
     fn close(&self, core: &mut Core, branches: Vec<u32>, reason: EndReason) {

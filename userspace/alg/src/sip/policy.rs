@@ -6,6 +6,7 @@
 use std::borrow::Cow;
 use std::net::IpAddr;
 
+use callgate_policy as policy;
 use callgate_protocols::sip::{self, Message, Method, Uri};
 use callgate_rules::UnknownMessage;
 use callgate_rules::inspect::sip::{
@@ -18,9 +19,11 @@ use super::guard::Guard;
 use super::subscriptions::Subscriptions;
 use super::{Tracker, party, transaction_id};
 use crate::action::{Context, Denial, EndReason, Time, Verdict};
-use crate::call::{Call, CallId, Party, State};
+use crate::call::{Call, CallId, Granted, Party, State};
 use crate::core::Core;
+use crate::core::gate::{self, Asking};
 use crate::event::{Event, EventKind};
+use crate::finished::Cause;
 use crate::ladder::Step;
 use crate::pace::Paces;
 
@@ -54,6 +57,10 @@ pub(super) enum Why {
     Guessed,
     Crowded,
     WithoutCredentials,
+    /// What the call policy says.
+    Policy(policy::Why),
+    /// It has ended this call.
+    Limited,
 }
 
 impl Why {
@@ -80,6 +87,8 @@ impl Why {
             Self::Guessed => "credentials of this account are being guessed".to_owned(),
             Self::Crowded => "too many requests wait for their answers".to_owned(),
             Self::WithoutCredentials => "it succeeded without credentials".to_owned(),
+            Self::Policy(why) => format!("{} ({})", why.text(), why.name()),
+            Self::Limited => "a limit has ended its call".to_owned(),
         }
     }
 
@@ -95,6 +104,8 @@ impl Why {
             | Self::TooFast
             | Self::TooFastTo
             | Self::Crowded => (503, "Service Unavailable"),
+            Self::Policy(why) => gate::sip_status(why, false),
+            Self::Limited => (481, "Call/Transaction Does Not Exist"),
             _ => (403, "Forbidden"),
         })
     }
@@ -185,8 +196,12 @@ impl Tracker {
         message: &Message,
     ) -> Result<(), Why> {
         let policy = core.policy().sip(context.slot);
-        within_bounds(policy, bytes, message)?;
         let method = message.method();
+        // Whatever else there is to be said of it.
+        if method == Method::Invite && core.is_emergency(&borrowed(&called(message))) {
+            return Ok(());
+        }
+        within_bounds(policy, bytes, message)?;
         if matches!(method, Method::Ack | Method::Cancel) {
             return Ok(());
         }
@@ -247,6 +262,9 @@ impl Tracker {
         if bare && !self.screen.guard.has_room() {
             return Err(Why::Crowded);
         }
+        if method == Method::Register {
+            self.may_register(core, context, message)?;
+        }
         self.screen.subscriptions.request(message, now);
         let known = self.registrations.knows(context.source.ip());
         self.screen.guard.enter(core, context, message, (id, bare, known));
@@ -263,7 +281,14 @@ impl Tracker {
         status: u16,
     ) -> Result<(), Verdict> {
         let policy = core.policy().sip(context.slot);
-        if let Err(why) = within_bounds(policy, bytes, message) {
+        let emergency = core.has_policy()
+            && self
+                .calls
+                .get(message.call_id)
+                .is_some_and(|hops| hops.iter().any(|hop| core.is_emergency_call(hop.id)));
+        if let Err(why) = within_bounds(policy, bytes, message)
+            && !emergency
+        {
             core.tell(Event::new(context, EventKind::Refused, subject(message).as_ref(), &why.text()));
             return Err(Verdict::Drop(Reason::AlgRefused));
         }
@@ -335,6 +360,77 @@ impl Tracker {
         Ok(())
     }
 
+    /// Asks the call policy whether an INVITE may begin a call. The next hop of a call to the same party is part of it.
+    pub(super) fn grant(
+        &self,
+        core: &mut Core,
+        context: &Context,
+        message: &Message,
+    ) -> Result<Option<Box<Granted>>, policy::Why> {
+        if !core.has_policy() {
+            return Ok(None);
+        }
+        let called = called(message);
+        let hops = self.calls.get(message.call_id).map_or(&[][..], Vec::as_slice);
+        let before = hops.iter().filter(|hop| hop.callee().ip() == context.source.ip());
+        let mut granted = before.filter_map(|hop| core.call(hop.id)?.granted.as_deref());
+        if let Some(same) = granted.find(|granted| called.first() == Some(&granted.called)) {
+            return Ok(Some(Box::new(Granted { ticket: None, ..same.clone() })));
+        }
+        let (device, names) = self.caller(context, message);
+        let (from, to) = (party(&message.from), party(&message.to));
+        let asking = Asking {
+            names: &borrowed(&names),
+            device: device.as_deref(),
+            called: &borrowed(&called),
+            key: message.call_id,
+            parties: [&from, &to],
+        };
+        core.ask(context, &asking)
+    }
+
+    /// Asks the call policy about another INVITE of a call: one to the same party needs no asking.
+    pub(super) fn grant_branch(
+        &self,
+        core: &mut Core,
+        context: &Context,
+        message: &Message,
+        call: CallId,
+    ) -> Result<Option<Box<Granted>>, policy::Why> {
+        let granted = core.call(call).and_then(|call| call.granted.as_deref());
+        let same = |granted: &Granted| called(message).first() == Some(&granted.called);
+        if !core.has_policy() || granted.is_some_and(same) {
+            return Ok(None);
+        }
+        self.grant(core, context, message)
+    }
+
+    /// Whom a caller is known as. Where it has registered, it is one of those, whatever it says: the one it says, or the
+    /// only one; of several nobody knows which. Else it is believed.
+    fn caller(&self, context: &Context, message: &Message) -> (Option<String>, Vec<String>) {
+        let said: Vec<String> = names(message.from.uri).collect();
+        let registered = || self.registrations.names_at(context.source.ip());
+        let own = |aor: &&str| said.iter().any(|name| name == aor || *name == bare_user(aor));
+        let Some(first) = registered().next() else { return (None, said) };
+        if let Some(aor) = registered().find(own) {
+            return (Some(aor.to_owned()), said);
+        }
+        match registered().all(|aor| aor == first) {
+            true => (Some(first.to_owned()), vec![bare_user(first), first.to_owned()]),
+            false => (None, Vec::new()),
+        }
+    }
+
+    /// Whether the address of record of a REGISTER may be bound from where it comes; to take a binding back is free.
+    fn may_register(&self, core: &mut Core, context: &Context, message: &Message) -> Result<(), Why> {
+        let mut contacts = message.contacts().filter_map(Result::ok);
+        if contacts.all(|contact| contact.expires.or(message.expires()) == Some(0)) {
+            return Ok(());
+        }
+        let aor = party(&message.to);
+        core.may_register(context, &[&aor]).map_err(Why::Policy)
+    }
+
     /// A call begins: it counts, unless it is the next hop of one that there is already, and ends in time.
     pub(super) fn admit(&self, core: &mut Core, context: &Context, message: &Message, call: CallId) {
         if !self.passes_on(context, message) {
@@ -386,7 +482,7 @@ impl Tracker {
             .is_some_and(|hops| hops.iter().any(|hop| hop.callee().ip() == context.source.ip()))
     }
 
-    fn refuse_request(
+    pub(super) fn refuse_request(
         &mut self,
         core: &mut Core,
         context: &Context,
@@ -401,7 +497,27 @@ impl Tracker {
         let answered = why
             .answer()
             .filter(|_| self.screen.answers.keeps_or_shares(source.ip(), crowd, context.now, ANSWERS));
-        let reply = answered.and_then(|(status, reason)| sip::reply(bytes, source, status, reason, &[]));
+        // Its repetitions, and a flood, are told of as seldom as they are answered.
+        if let Some((status, _)) = answered
+            && !matches!(why, Why::Policy(_))
+            && message.method() == Method::Invite
+            && message.to.tag.is_none()
+        {
+            let parties = [party(&message.from), party(&message.to)];
+            let parties = parties.each_ref().map(AsRef::as_ref);
+            core.attempt_refused(context, message.call_id, parties, Some(Cause::Sip(status)));
+        }
+        let (declines, mut why_so) = (core.declines(), String::new());
+        let answered = match why {
+            Why::Policy(why) => {
+                why_so = format!("Q.850;cause={};text=\"{}\"", gate::q850(why), why.text());
+                answered.map(|_| gate::sip_status(why, declines))
+            }
+            _ => answered,
+        };
+        let extra = [("Reason", why_so.as_str())];
+        let extra = if why_so.is_empty() { &[][..] } else { &extra };
+        let reply = answered.and_then(|(status, reason)| sip::reply(bytes, source, status, reason, extra));
         Denial { reason: Reason::AlgRefused, reply, notify: None, sequence: None }.into()
     }
 }
@@ -527,6 +643,25 @@ fn bare_number(user: &str) -> String {
         return user.chars().filter(|c| !"-.()".contains(*c)).collect();
     }
     user.to_owned()
+}
+
+/// Whom an INVITE calls: where it is routed to, whatever its To says (RFC 3261 section 8.1.1.1).
+fn called(message: &Message) -> Vec<String> {
+    let Some(uri) = message.request_uri() else { return Vec::new() };
+    // A service's URN is neither a number nor a user.
+    match sip::user_of(uri) {
+        Some(_) => names(uri).take(1).collect(),
+        None => vec![uri.to_owned()],
+    }
+}
+
+/// The user of an address of record.
+fn bare_user(aor: &str) -> String {
+    bare_number(&sip::unescape(aor.rsplit_once('@').map_or(aor, |(user, _)| user)))
+}
+
+fn borrowed(names: &[String]) -> Vec<&str> {
+    names.iter().map(String::as_str).collect()
 }
 
 /// Whom a message is about.

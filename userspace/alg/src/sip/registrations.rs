@@ -126,6 +126,11 @@ impl Registrations {
         self.sources.get(&ip).is_some_and(|its| its.values().any(|binding| binding.account == account))
     }
 
+    /// Addresses of record that are bound from there.
+    pub(super) fn names_at(&self, ip: IpAddr) -> impl Iterator<Item = &str> {
+        self.sources.get(&ip).into_iter().flat_map(HashMap::values).map(|binding| binding.aor.as_str())
+    }
+
     /// A REGISTER: notes what it asks for.
     pub(super) fn request(&mut self, context: &Context, message: &Message, id: u64) {
         let contacts: Vec<_> = message.contacts().filter_map(Result::ok).take(MAX_CONTACTS).collect();
@@ -264,6 +269,7 @@ impl Registrations {
             binding.call = before.call.take();
         }
         binding.stand(core, now);
+        core.has_registered((now, Inspect::Sip), source, &binding.aor, binding.until.since(now));
         self.count += 1;
         *self.registrars.entry(binding.registrar.ip()).or_default() += 1;
         let before = self.sources.entry(source).or_default().insert(key, binding);
@@ -279,6 +285,9 @@ impl Registrations {
             self.sources.remove(&source);
         }
         self.let_go(core, &binding, reason);
+        if !self.names_at(source).any(|aor| aor == binding.aor) {
+            core.has_unregistered(Inspect::Sip, source, &binding.aor);
+        }
         Some(binding)
     }
 

@@ -15,6 +15,7 @@ use crate::media::{AddressSet, Authority, Policy, Refusal, RulePolicy};
 
 mod authority;
 mod bounds;
+mod call_policy;
 mod control;
 mod descriptions;
 mod dialogs;
@@ -103,7 +104,7 @@ impl Lab {
                     Some(format!("refused {address} {}", refusal.name()))
                 }
                 Action::Ended(_, reason) => Some(format!("ended {}", reason.name())),
-                Action::Call(_) | Action::Event(_) | Action::Suspect(_) => None,
+                Action::Call(_) | Action::Finished(_) | Action::Event(_) | Action::Suspect(_) => None,
             })
             .collect()
     }

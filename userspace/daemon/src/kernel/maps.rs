@@ -371,6 +371,16 @@ impl Kernel {
         }
     }
 
+    /// One pinhole, with what it has counted.
+    pub fn pinhole(
+        &self,
+        to: std::net::SocketAddr,
+        transport: callgate_alg::Transport,
+    ) -> Option<PinholeRow> {
+        let key = PinholeKey { to: to.ip().into(), port: to.port(), transport: transport.number(), pad: 0 };
+        self.maps.pinholes.get(&Raw(key), 0).ok().map(|value| PinholeRow::new(key, value.0))
+    }
+
     /// All pinholes, in no order.
     pub fn pinholes(&self) -> impl Iterator<Item = PinholeRow> {
         self.maps.pinholes.iter().flatten().map(|(key, value)| PinholeRow::new(key.0, value.0))

@@ -66,6 +66,9 @@ impl<H: Half> Firewall<H> {
         let settings = rules.settings();
         let mut engine = Engine::new(policy::media(rules, compiled), Bounds::default());
         engine.set_lifetimes(policy::lifetimes(settings));
+        // The capture's clock counts from 1970, as the engine takes it where nobody says otherwise.
+        engine.set_zone(jiff::tz::TimeZone::system());
+        engine.set_plan(rules.call_policy().cloned());
         let (now, ticked) = (Time::default(), Time::default());
         Self { half, engine, now, zone, longest_call: settings.call_max, ticked }
     }
@@ -130,7 +133,7 @@ impl<H: Half> Firewall<H> {
                 }
                 Action::Close { to, transport, .. } => self.half.close(*to, *transport)?,
                 Action::Call(_) | Action::Ended(..) | Action::Refused { .. } => {}
-                Action::Event(_) | Action::Suspect(_) => {}
+                Action::Finished(_) | Action::Event(_) | Action::Suspect(_) => {}
             }
         }
         Ok(actions)

@@ -222,7 +222,8 @@ impl<'a> Report<'a> {
                 let Suspect { source, proven, text, .. } = suspect;
                 return print(self.out, &Event::Suspect { frame, source: *source, proven: *proven, text });
             }
-            Action::Call(_) | Action::Ended(..) | Action::Event(_) | Action::Suspect(_) => {}
+            Action::Call(_) | Action::Ended(..) | Action::Finished(_) => {}
+            Action::Event(_) | Action::Suspect(_) => {}
         }
         Ok(())
     }

@@ -52,7 +52,7 @@ fn tone(event: &EventRow) -> Tone {
 }
 
 /// Month, day and time of day in UTC: `11-21 00:41:07`.
-fn clock(unix: u64) -> String {
+pub(super) fn clock(unix: u64) -> String {
     let (month, day) = month_and_day(unix / 86_400);
     let second = unix % 86_400;
     format!("{month:02}-{day:02} {:02}:{:02}:{:02}", second / 3_600, second / 60 % 60, second % 60)

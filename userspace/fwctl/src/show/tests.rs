@@ -54,6 +54,23 @@ fn calls_at_80_columns() {
 }
 
 #[test]
+fn calls_with_their_permission() {
+    let mut page = two_calls();
+    page["rows"][0]["policy"] = json!({"permission": "premium", "numbers": ["1001", "+19005550100"],
+                                       "device": "SEP0011AABBCCDD", "emergency": false});
+    let text = shown(page, |page, screen| calls(page, true, screen));
+    let lines: Vec<&str> = text.lines().collect();
+    assert!(lines[0].contains("  PERMISSION  MEDIA"), "{text}");
+    assert!(lines[1].contains("  premium     PCMU H264"), "{text}");
+    let expected = "policy: 1001 calls +19005550100, permission premium, device SEP0011AABBCCDD";
+    assert_eq!(lines[3].trim(), expected, "{text}");
+    assert!(
+        lines.iter().any(|line| line.starts_with("1013") && line.contains("  -           audio")),
+        "{text}"
+    );
+}
+
+#[test]
 fn calls_with_their_streams() {
     let text = shown(two_calls(), |page, screen| calls(page, true, screen));
     let notes: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("    ")).collect();

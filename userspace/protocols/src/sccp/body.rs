@@ -71,6 +71,8 @@ pub enum Body<'a> {
     StopReception,
     /// KeypadButton.
     Keypad(Keypad),
+    /// LineStat or LineStatDynamic: the number of one of the phone's lines.
+    Line(Line<'a>),
     /// ServerRes: the call managers a phone may go to.
     Servers(Servers),
     /// Any other.
@@ -197,6 +199,15 @@ pub struct CallInfo<'a> {
     pub called: &'a [u8],
 }
 
+/// The number of a line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Line<'a> {
+    /// Which of the phone's, from 1.
+    pub line: u32,
+    /// Directory number; empty where there is none.
+    pub number: &'a [u8],
+}
+
 /// A number that was dialled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Dialed<'a> {
@@ -266,6 +277,8 @@ impl<'a> Body<'a> {
             0x008c => Self::StartReception,
             0x008d => Self::StopReception,
             0x008f => Self::CallInfo(CallInfo::parse(reader)),
+            0x0092 => Self::Line(Line { line: reader.need(12)?, number: reader.text(16, 24) }),
+            0x0147 => Self::Line(Line { line: reader.need(12)?, number: reader.text(20, 25) }),
             0x009d => Self::RegisterReject(reader.text(12, 33)),
             0x009e => Self::Servers(Servers::parse(reader)?),
             0x009f => Self::Reset(reader.need(12)?),

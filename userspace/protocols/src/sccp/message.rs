@@ -106,6 +106,7 @@ const MESSAGES: &[(u32, &str)] = &[
     (0x0135, "FlowControlCommand"),
     (0x0136, "CloseMultiMediaReceiveChannel"),
     (0x013f, "UserToDeviceDataVersion1"),
+    (0x0147, "LineStatDynamic"),
     (0x014a, "CallInfoDynamic"),
     (0x014b, "PortRequest"),
     (0x014c, "PortClose"),

@@ -170,6 +170,11 @@ impl<'s> Checker<'s> {
         list
     }
 
+    /// Errors so far.
+    pub(super) fn errors(&self) -> usize {
+        self.diagnostics.iter().filter(|(_, diagnostic)| diagnostic.severity == Severity::Error).count()
+    }
+
     /// Whether there are errors.
     pub(super) fn failed(&self) -> bool {
         self.diagnostics.iter().any(|(_, diagnostic)| diagnostic.severity == Severity::Error)

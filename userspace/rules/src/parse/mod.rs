@@ -10,8 +10,10 @@
 mod addresses;
 mod checker;
 mod groups;
+mod history;
 mod inspect;
 mod limit;
+mod policy;
 mod rule;
 mod settings;
 mod sources;
@@ -21,7 +23,9 @@ mod zones;
 use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use callgate_policy::Plan;
 use callgate_shared::policy::MAX_RULES;
 use toml::de::DeValue;
 
@@ -29,18 +33,20 @@ use crate::diagnostic::{Diagnostic, Place, Source};
 use crate::files::{Files, LoadError};
 use crate::inspect::InspectPolicies;
 use crate::prefixes::PrefixSet;
-use crate::ruleset::{GroupNote, Rule, RuleSet, Settings, Zone};
+use crate::ruleset::{GroupNote, History, Protocol, Rule, RuleAction, RuleSet, Settings, Zone};
 use addresses::Names;
 use checker::{Checker, Root};
 use rule::Given;
 use sources::Sources;
 
 /// Keys of a file.
-const KEYS: [&str; 9] =
-    ["groups", "include", "inspect", "rule", "scan", "settings", "version", "zone", "zones"];
+const KEYS: [&str; 11] = [
+    "groups", "history", "include", "inspect", "policy", "rule", "scan", "settings", "version", "zone",
+    "zones",
+];
 
 /// Every table and its keys, by the name [`crate::reference`] gives it.
-pub(crate) const TABLES: [(&str, &[&str]); 18] = [
+pub(crate) const TABLES: [(&str, &[&str]); 32] = [
     ("", &KEYS),
     ("groups.NAME", &groups::KEYS),
     ("zone.NAME", &zones::KEYS),
@@ -53,6 +59,20 @@ pub(crate) const TABLES: [(&str, &[&str]); 18] = [
     ("settings.timeouts", &settings::TIMEOUTS),
     ("settings.half_open", &settings::HALF_OPEN),
     ("scan", &settings::SCAN),
+    ("history", &history::KEYS),
+    ("policy", &policy::KEYS),
+    ("policy.country", &policy::COUNTRY),
+    ("policy.normalise", &policy::NORMALISE),
+    ("policy.permission.NAME", &policy::PERMISSION),
+    ("policy.permission.NAME.patterns", &policy::FILE),
+    ("policy.caller", &policy::CALLER),
+    ("policy.caller.each", &policy::LIMITS),
+    ("policy.caller.together", &policy::LIMITS),
+    ("policy.limits", &policy::LIMITS),
+    ("policy.after_hours", &policy::AFTER_HOURS),
+    ("policy.fraud", &policy::FRAUD),
+    ("policy.fraud.points", &policy::POINTS),
+    ("policy.register", &policy::REGISTER),
     ("inspect.h323", &inspect::h323::KEYS),
     ("inspect.sip", &inspect::sip::KEYS),
     ("inspect.sip.scanners", &inspect::sip::SCANNERS),
@@ -114,7 +134,7 @@ fn read(first: Source, files: &impl Files) -> Result<RuleSet, Vec<Diagnostic>> {
     if failed {
         return Err(diagnostics);
     }
-    let Parts { zones, groups, settings, inspect, rules, .. } = parts;
+    let Parts { zones, groups, settings, inspect, history, policy, rules, .. } = parts;
     Ok(RuleSet {
         sources: sources.into_vec(),
         zones,
@@ -122,6 +142,8 @@ fn read(first: Source, files: &impl Files) -> Result<RuleSet, Vec<Diagnostic>> {
         group_notes,
         settings,
         inspect,
+        history,
+        policy,
         rules,
         warnings: diagnostics,
     })
@@ -134,6 +156,8 @@ struct Parts {
     places: BTreeMap<String, Place>,
     settings: Settings,
     inspect: InspectPolicies,
+    history: Option<History>,
+    policy: Option<Arc<Plan>>,
     rules: Vec<Rule>,
 }
 
@@ -153,12 +177,18 @@ fn parts(checker: &mut Checker<'_>, roots: &[Root<'_>], files: &impl Files, firs
     let names = Names { zones: &zones, groups: &groups };
     let settings = settings::settings(checker, roots, &names);
     let inspect = inspect::inspect(checker, roots, &names, files);
+    let history = history::history(checker, roots);
+    let policy = policy::policy(checker, roots, &names, settings.time_zone.as_ref(), files);
     let given = Given { names: &names, policies: &inspect, media_ports: &settings.media_ports, files };
     let rules = rules(checker, roots, &given);
+    let reads_calls = rules
+        .iter()
+        .any(|rule| matches!(rule.action, RuleAction::Inspect(protocol) if protocol != Protocol::Tftp));
     for root in roots {
         inspect::unused(checker, root, &rules);
+        policy::unused(checker, root, reads_calls);
     }
-    Parts { zones, groups, places, settings, inspect, rules }
+    Parts { zones, groups, places, settings, inspect, history, policy, rules }
 }
 
 fn version(checker: &mut Checker<'_>, root: &Root<'_>, first: usize) {
@@ -179,7 +209,7 @@ fn said_once(checker: &mut Checker<'_>, roots: &[Root<'_>]) {
     let mut said: HashMap<(&str, &str), Place> = HashMap::new();
     for root in roots {
         checker.enter(root.file);
-        let tables = ["zones", "groups", "zone", "settings", "scan", "inspect"];
+        let tables = ["zones", "groups", "zone", "settings", "scan", "inspect", "history"];
         for (name, value) in tables.into_iter().filter_map(|name| Some((name, root.section.get(name)?))) {
             let Some(table) = value.get_ref().as_table() else { continue };
             for key in table.keys() {

@@ -149,7 +149,7 @@ fn name<'v>(checker: &mut Checker<'_>, section: &Section<'v>) -> Option<Word<'v>
 }
 
 /// A line of text for people: 1 to 128 characters that can be shown.
-fn label<'v>(checker: &mut Checker<'_>, what: &str, value: &'v Value<'v>) -> Option<Word<'v>> {
+pub(super) fn label<'v>(checker: &mut Checker<'_>, what: &str, value: &'v Value<'v>) -> Option<Word<'v>> {
     let word = checker.string(what, value)?;
     let blank = word.text.trim().is_empty();
     if blank || word.text.chars().count() > 128 || word.text.contains(char::is_control) {
@@ -235,7 +235,7 @@ fn protocol(checker: &mut Checker<'_>, section: &Section<'_>, verb: Option<Verb>
 }
 
 /// Times of the week.
-fn when(checker: &mut Checker<'_>, value: &Value<'_>) -> Option<Schedule> {
+pub(super) fn when(checker: &mut Checker<'_>, value: &Value<'_>) -> Option<Schedule> {
     let words = checker.strings("when", value);
     empty_list(checker, "when", value, words.is_empty());
     let mut windows = Vec::with_capacity(words.len());

@@ -287,7 +287,7 @@ impl Registrations {
     }
 
     /// Those of one host.
-    fn of(&self, host: IpAddr) -> impl Iterator<Item = &Registration> {
+    pub(in crate::h323) fn of(&self, host: IpAddr) -> impl Iterator<Item = &Registration> {
         self.hosts.get(&host).into_iter().flatten()
     }
 
@@ -322,6 +322,10 @@ impl Registrations {
             return self.close(core, &registration, EndReason::Unregistered);
         }
         let (endpoint, gatekeeper) = (registration.endpoint, registration.gatekeeper);
+        let life = registration.until.since(context.now);
+        for alias in &registration.aliases {
+            core.has_registered((context.now, Inspect::Ras), endpoint.ip(), alias, life);
+        }
         core.register(gatekeeper.ip(), endpoint.ip(), registration.until);
         for address in registration.addresses() {
             core.register(endpoint.ip(), address, registration.until);

@@ -46,6 +46,8 @@ pub(super) enum What {
     Admission {
         call: Option<Guid>,
         makes: bool,
+        /// It is an emergency call.
+        emergency: bool,
     },
     Location,
     /// Something whose answer opens nothing.
