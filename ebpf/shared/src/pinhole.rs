@@ -3,6 +3,7 @@
 use core::sync::atomic::AtomicU64;
 
 use crate::Addr;
+use crate::flow::FlowKey;
 
 /// Most senders one pinhole can name.
 pub const MAX_SENDERS: usize = 4;
@@ -19,6 +20,14 @@ pub struct PinholeKey {
     pub transport: u8,
     /// Zero.
     pub pad: u8,
+}
+
+#[cfg(feature = "std")]
+impl PinholeKey {
+    /// The key of what is received here by this IP protocol.
+    pub fn new(to: std::net::SocketAddr, transport: u8) -> Self {
+        Self { to: to.ip().into(), port: to.port(), transport, pad: 0 }
+    }
 }
 
 /// Who may send.
@@ -64,6 +73,17 @@ pub struct Pinhole {
     pub pad: [u8; 2],
     /// Counter slot of the rule that admitted the signalling.
     pub slot: u32,
+}
+
+/// The flows of senders whose port a pinhole has learnt ([`Pinhole::learnt`]): they go with it.
+pub fn learnt_flows(
+    key: &PinholeKey,
+    senders: &[Sender; MAX_SENDERS],
+    learnt: u64,
+) -> impl Iterator<Item = FlowKey> + use<> {
+    let (key, senders) = (*key, *senders);
+    let known = senders.into_iter().filter(move |sender| learnt != 0 && *sender != Sender::default());
+    known.map(move |sender| FlowKey::of((sender.from, learnt as u16), (key.to, key.port), key.transport).0)
 }
 
 /// What flows through a pinhole.

@@ -42,7 +42,8 @@ impl Load {
     }
 }
 
-fn count_down<K: Eq + std::hash::Hash>(counts: &mut HashMap<K, u32>, key: K) {
+/// One less of `key`; at 0 it is forgotten.
+pub(crate) fn count_down<K: Eq + std::hash::Hash>(counts: &mut HashMap<K, u32>, key: K) {
     if let Some(count) = counts.get_mut(&key) {
         *count -= 1;
         if *count == 0 {

@@ -268,12 +268,11 @@ impl Firewall {
                 }
                 Action::Close { to, transport, call, reason } => {
                     debug!(%to, reason = reason.name(), "pinhole closed");
-                    if self.records.are_kept()
-                        && let Some(pinhole) = self.kernel.pinhole(*to, *transport)
-                    {
-                        self.records.closed(*call, &pinhole);
-                    }
-                    self.kernel.close_pinhole(*to, *transport)
+                    self.kernel.close_pinhole(*to, *transport).map(|closed| {
+                        if let Some(pinhole) = closed.filter(|_| self.records.are_kept()) {
+                            self.records.closed(*call, &pinhole);
+                        }
+                    })
                 }
                 Action::Call(call) => {
                     debug!(call = call.id.0, key = call.key, state = ?call.state, "call");

@@ -187,7 +187,7 @@ impl Pair {
         let Opened { transport, kind, at, life, idle, latch } = opened;
         let (senders, call) = (senders.to_vec(), CallId(1));
         let spec = PinholeSpec { to, transport, senders: senders.clone(), kind, idle, latch, call, slot: 0 };
-        let key = PinholeKey { to: to.ip().into(), port: to.port(), transport: transport.number(), pad: 0 };
+        let key = PinholeKey::new(to, transport.number());
         self.lab.trial.kernel.close_pinhole(to, transport).expect("it closes");
         self.model.close(&key);
         self.lab.trial.kernel.open_pinhole(&spec, at, life).expect("there is room");

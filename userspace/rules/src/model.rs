@@ -14,7 +14,7 @@ use callgate_shared::judge::{BUDGETS, Budget, FragmentKey, Tables, Verdict, Way,
 use callgate_shared::limit::{self, LimitKey, Rate};
 use callgate_shared::packet::Packet;
 use callgate_shared::peer::VOUCHED;
-use callgate_shared::pinhole::{Pinhole, PinholeKey};
+use callgate_shared::pinhole::{Pinhole, PinholeKey, learnt_flows};
 use callgate_shared::policy::{Policy, RuleEntry, Vector};
 use ipnet::IpNet;
 
@@ -103,10 +103,8 @@ impl Model {
     /// Closes a pinhole, and the way back to a sender it has learnt; returns what it was.
     pub fn close(&mut self, key: &PinholeKey) -> Option<Pinhole> {
         let pinhole = self.state.pinholes.remove(key)?;
-        let learnt = pinhole.learnt.load(Relaxed);
-        for sender in pinhole.senders.iter().filter(|_| learnt != 0) {
-            let ends = ((sender.from, learnt as u16), (key.to, key.port));
-            self.state.flows.remove(&FlowKey::of(ends.0, ends.1, key.transport).0);
+        for flow in learnt_flows(key, &pinhole.senders, pinhole.learnt.load(Relaxed)) {
+            self.state.flows.remove(&flow);
         }
         Some(pinhole)
     }

@@ -17,6 +17,8 @@ use crate::call::{CallId, Granted, Party};
 use crate::core::Core;
 use crate::core::gate::Asking;
 use crate::event::{self, Event, EventKind};
+use crate::load::count_down;
+use crate::pace::Paces;
 
 /// Most digits of a number that is dialled bit by bit.
 const MAX_DIGITS: usize = 46;
@@ -84,10 +86,9 @@ impl Why {
 
 /// Whose rate is kept: an address under the rules that share a limit.
 pub(super) type Source = (Option<u32>, IpAddr);
-type Pace = HashMap<Source, Time>;
 
 /// Who calls how often, and how many calls there are.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Load {
     /// Calls by caller's address, and by the rule that admitted them; legs that pass a call on are none.
     callers: HashMap<IpAddr, u32>,
@@ -96,9 +97,21 @@ pub(super) struct Load {
     legs: HashMap<Guid, HashSet<CallId>>,
     /// Legs by who calls which address.
     places: HashMap<(IpAddr, SocketAddr), u32>,
-    /// When each source, by the rules that share a limit, will have been silent for long enough.
-    calls: Pace,
-    requests: Pace,
+    calls: Paces<Source>,
+    requests: Paces<Source>,
+}
+
+impl Default for Load {
+    fn default() -> Self {
+        Self {
+            callers: HashMap::new(),
+            slots: HashMap::new(),
+            legs: HashMap::new(),
+            places: HashMap::new(),
+            calls: Paces::new(MAX_SOURCES),
+            requests: Paces::new(MAX_SOURCES),
+        }
+    }
 }
 
 impl Load {
@@ -117,10 +130,10 @@ impl Load {
     pub(super) fn leave(&mut self, leg: &Leg) {
         let [caller, callee] = leg.ends;
         if !leg.passed_on {
-            count_down(&mut self.callers, &caller.ip());
-            count_down(&mut self.slots, &leg.slot);
+            count_down(&mut self.callers, caller.ip());
+            count_down(&mut self.slots, leg.slot);
         }
-        count_down(&mut self.places, &(caller.ip(), callee));
+        count_down(&mut self.places, (caller.ip(), callee));
         if let Some(guid) = leg.guid
             && let Some(legs) = self.legs.get_mut(&guid)
         {
@@ -150,42 +163,23 @@ impl Load {
 
     /// Whether another call by `source` keeps its rate; if so it is counted.
     fn may_call(&mut self, source: Source, now: Time, rate: Option<Rate>) -> bool {
-        rate.is_none_or(|rate| keeps(&mut self.calls, source, now, rate))
+        rate.is_none_or(|rate| self.calls.keeps_or_shares(source, crowd(source), now, rate))
     }
 
     /// Whether another RAS request by `source` keeps its rate; if so it is counted.
     pub(super) fn may_ask(&mut self, source: Source, now: Time, rate: Option<Rate>) -> bool {
-        rate.is_none_or(|rate| keeps(&mut self.requests, source, now, rate))
+        rate.is_none_or(|rate| self.requests.keeps_or_shares(source, crowd(source), now, rate))
     }
 
     pub(super) fn tick(&mut self, now: Time) {
-        self.calls.retain(|_, until| *until > now);
-        self.requests.retain(|_, until| *until > now);
+        self.calls.tick(now);
+        self.requests.tick(now);
     }
 }
 
-fn count_down<K: Eq + std::hash::Hash>(counts: &mut HashMap<K, u32>, key: &K) {
-    if let Some(count) = counts.get_mut(key) {
-        *count -= 1;
-        if *count == 0 {
-            counts.remove(key);
-        }
-    }
-}
-
-/// The generic cell rate algorithm (ITU-T I.371), in which as many events may come at once as the rate has in its
-/// period.
-fn keeps(places: &mut Pace, source: Source, now: Time, rate: Rate) -> bool {
-    let shared = places.len() >= MAX_SOURCES && !places.contains_key(&source);
-    let source = if shared { (source.0, IpAddr::V4(Ipv4Addr::UNSPECIFIED)) } else { source };
-    let apart = rate.period.nanoseconds() / u64::from(rate.events.max(1));
-    let due = places.get(&source).map_or(now, |due| (*due).max(now));
-    let next = Time(due.0.saturating_add(apart));
-    let fits = next.0 - now.0 <= rate.period.nanoseconds();
-    if fits {
-        places.insert(source, next);
-    }
-    fits
+/// Whom the sources for which there is no room share a rate with, under the same rules.
+fn crowd((scope, _): Source) -> Source {
+    (scope, IpAddr::V4(Ipv4Addr::UNSPECIFIED))
 }
 
 fn borrowed(names: &[String]) -> Vec<&str> {

@@ -2,13 +2,14 @@
 
 use std::collections::HashMap as StdHashMap;
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::thread::{self, Scope, ScopedJoinHandle};
 use std::time::Duration;
 
 use aya::maps::lpm_trie::{Key, LpmTrie};
 use aya::maps::{Array, ArrayOfMaps, HashMap, InnerMap, Map, MapData, MapError, PerCpuArray, RingBuf};
+use callgate_alg::Transport;
 use callgate_alg::action::{PinholeSpec, Time};
 use callgate_rules::compile::AddressTable;
 use callgate_rules::{Compiled, Slots};
@@ -16,7 +17,7 @@ use callgate_shared::counters::{Count, Event, RuleCount};
 use callgate_shared::flow::{FlowKey, filter};
 use callgate_shared::judge::{FirstFragment, FragmentKey};
 use callgate_shared::limit::LimitKey;
-use callgate_shared::pinhole::{MAX_SENDERS, PinholeKey, Sender, port_bit};
+use callgate_shared::pinhole::{MAX_SENDERS, PinholeKey, Sender, learnt_flows, port_bit};
 use callgate_shared::policy::{
     ACTION_CHUNKS, AddressChunk, CHUNK, Chunk, Inspect, MAX_IFACES, MAX_RULES, MAX_SLOTS, Policy, RuleEntry,
     SERVICE_CHUNKS, SOURCE_PORT_CHUNKS, TAG_CHUNKS, Vector, policy_flags,
@@ -310,7 +311,7 @@ impl Kernel {
     /// # Errors
     /// [`Error::Map`], for instance when the table is full.
     pub fn open_pinhole(&mut self, spec: &PinholeSpec, now: Time, life: Duration) -> Result<(), Error> {
-        let key = pinhole_key(spec);
+        let key = PinholeKey::new(spec.to, spec.transport.number());
         let known = self.maps.pinholes.get(&Raw(key), 0).ok();
         if known.is_none() {
             self.maps.count_port(&key, true)?;
@@ -326,7 +327,7 @@ impl Kernel {
         }
         // What was learnt of somebody else counts no more.
         let learns = value.latch != 0 && value.senders == senders;
-        let learnt = learnt_flows(&key, &PinholeValue { senders, ..value });
+        let learnt = learnt_flows(&key, &senders, value.learnt);
         match spec.latch {
             Some(_) if learns => {}
             Some(window) => (value.latch, value.learnt) = ((now + window).0, 0),
@@ -350,35 +351,28 @@ impl Kernel {
         keys.into_iter().try_for_each(|key| self.forget_flow(&key).map(drop))
     }
 
-    /// Closes a pinhole, and the way back to a sender it has learnt; one that is not open is no error.
+    /// Closes a pinhole, and the way back to a sender it has learnt: the pinhole with what it has counted, if it was
+    /// open.
     ///
     /// # Errors
     /// [`Error::Map`].
     pub fn close_pinhole(
         &mut self,
-        to: std::net::SocketAddr,
-        transport: callgate_alg::Transport,
-    ) -> Result<(), Error> {
-        let key = PinholeKey { to: to.ip().into(), port: to.port(), transport: transport.number(), pad: 0 };
+        to: SocketAddr,
+        transport: Transport,
+    ) -> Result<Option<PinholeRow>, Error> {
+        let key = PinholeKey::new(to, transport.number());
         let value = self.maps.pinholes.get(&Raw(key), 0).ok();
         match self.maps.pinholes.remove(&Raw(key)) {
             Ok(()) => {
                 self.maps.count_port(&key, false)?;
-                self.forget_flows(value.into_iter().flat_map(|value| learnt_flows(&key, &value.0)))
+                let Some(Raw(value)) = value else { return Ok(None) };
+                self.forget_flows(learnt_flows(&key, &value.senders, value.learnt))?;
+                Ok(Some(PinholeRow::new(key, value)))
             }
-            Err(source) if is_absent(&source) => Ok(()),
+            Err(source) if is_absent(&source) => Ok(None),
             Err(source) => Err(Error::Map { name: "PINHOLES", source }),
         }
-    }
-
-    /// One pinhole, with what it has counted.
-    pub fn pinhole(
-        &self,
-        to: std::net::SocketAddr,
-        transport: callgate_alg::Transport,
-    ) -> Option<PinholeRow> {
-        let key = PinholeKey { to: to.ip().into(), port: to.port(), transport: transport.number(), pad: 0 };
-        self.maps.pinholes.get(&Raw(key), 0).ok().map(|value| PinholeRow::new(key, value.0))
     }
 
     /// All pinholes, in no order.
@@ -539,14 +533,8 @@ impl<'scope> Placing<'scope, '_> {
         values: &[T],
         empty: &T,
     ) -> Result<(), Error> {
-        let error = |source| Error::Map { name, source };
-        let mut inner = Array::<MapData, Raw<T>>::create(size, 0).map_err(error)?;
-        for (index, value) in (0..).zip(values) {
-            if size == 1 || value != empty {
-                inner.set(index, Raw(*value), 0).map_err(error)?;
-            }
-        }
-        self.place(name, outer, inner)
+        let values = (0..).zip(values).filter(|(_, value)| size == 1 || *value != empty);
+        self.fill_array(name, outer, (size, 0), values)
     }
 
     /// A map with just these values.
@@ -558,10 +546,20 @@ impl<'scope> Placing<'scope, '_> {
     ) -> Result<(), Error> {
         /// `BPF_F_INNER_MAP`: an inner map of another size than its neighbour's.
         const ANY_SIZE: u32 = 0x1000;
-        let error = |source| Error::Map { name, source };
         let size = u32::try_from(values.len()).unwrap_or(u32::MAX).max(1);
-        let mut inner = Array::<MapData, Raw<T>>::create(size, ANY_SIZE).map_err(error)?;
-        for (index, value) in (0..).zip(values) {
+        self.fill_array(name, outer, (size, ANY_SIZE), (0..).zip(values))
+    }
+
+    fn fill_array<'v, T: Copy + Send + 'static>(
+        &mut self,
+        name: &'static str,
+        outer: &'scope mut Inner<T>,
+        (size, flags): (u32, u32),
+        values: impl Iterator<Item = (u32, &'v T)>,
+    ) -> Result<(), Error> {
+        let error = |source| Error::Map { name, source };
+        let mut inner = Array::<MapData, Raw<T>>::create(size, flags).map_err(error)?;
+        for (index, value) in values {
             inner.set(index, Raw(*value), 0).map_err(error)?;
         }
         self.place(name, outer, inner)
@@ -600,17 +598,6 @@ fn address_chunks(table: &AddressTable) -> &[AddressChunk] {
         AddressTable::Chunks(chunks) => chunks,
         AddressTable::Trie => &[],
     }
-}
-
-/// The flows of senders whose port a pinhole has learnt.
-fn learnt_flows(key: &PinholeKey, value: &PinholeValue) -> impl Iterator<Item = FlowKey> + use<> {
-    let (key, senders, learnt) = (*key, value.senders, value.learnt);
-    let known = senders.into_iter().filter(move |sender| learnt != 0 && *sender != Sender::default());
-    known.map(move |sender| FlowKey::of((sender.from, learnt as u16), (key.to, key.port), key.transport).0)
-}
-
-fn pinhole_key(spec: &PinholeSpec) -> PinholeKey {
-    PinholeKey { to: spec.to.ip().into(), port: spec.to.port(), transport: spec.transport.number(), pad: 0 }
 }
 
 /// What is to be read in the flows a pinhole admits.

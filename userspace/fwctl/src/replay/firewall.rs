@@ -150,12 +150,12 @@ impl Half for Model {
     }
 
     fn open(&mut self, spec: &PinholeSpec, now: Time, life: Duration) -> anyhow::Result<()> {
-        Model::open(self, key(spec.to, spec.transport), pinhole(spec, now, life));
+        Model::open(self, PinholeKey::new(spec.to, spec.transport.number()), pinhole(spec, now, life));
         Ok(())
     }
 
     fn close(&mut self, to: SocketAddr, transport: Transport) -> anyhow::Result<()> {
-        Model::close(self, &key(to, transport));
+        Model::close(self, &PinholeKey::new(to, transport.number()));
         Ok(())
     }
 }
@@ -186,8 +186,4 @@ fn pinhole(spec: &PinholeSpec, now: Time, life: Duration) -> Pinhole {
         latch: spec.latch.map_or(0, |window| (now + window).0),
         ..Pinhole::default()
     }
-}
-
-fn key(to: SocketAddr, transport: Transport) -> PinholeKey {
-    PinholeKey { to: Addr::from(to.ip()), port: to.port(), transport: transport.number(), pad: 0 }
 }

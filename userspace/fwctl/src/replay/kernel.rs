@@ -58,6 +58,6 @@ impl Half for RealHalf {
     }
 
     fn close(&mut self, to: SocketAddr, transport: Transport) -> anyhow::Result<()> {
-        Ok(self.trial.kernel.close_pinhole(to, transport)?)
+        Ok(self.trial.kernel.close_pinhole(to, transport).map(drop)?)
     }
 }
