@@ -3,7 +3,7 @@
 use regex::Regex;
 
 /// Name of a case and of the case it is compared with.
-pub(crate) const CASES: [(&str, Option<&str>); 49] = [
+pub(crate) const CASES: [(&str, Option<&str>); 50] = [
     ("pass-only", None),
     ("xdp-filter", None),
     ("drop-stranger", Some("xdp-filter")),
@@ -35,6 +35,7 @@ pub(crate) const CASES: [(&str, Option<&str>); 49] = [
     ("sip-call-rate", Some("sip-call-helper")),
     ("sip-call-helper", None),
     ("sip-call-plain", None),
+    ("sip-call-steady", None),
     ("sip-latency", None),
     ("sip-100k-calls", None),
     ("syn-flood", None),
@@ -75,8 +76,15 @@ pub(crate) const SIGNALLING: [&str; 15] = [
 ];
 
 /// Those that need Callgate's daemon, or a gateway without it, and endpoints on either side.
-pub(crate) const LIVE: [&str; 6] =
-    ["sip-call-rate", "sip-call-helper", "sip-call-plain", "sip-latency", "syn-flood", "reload-10000"];
+pub(crate) const LIVE: [&str; 7] = [
+    "sip-call-rate",
+    "sip-call-helper",
+    "sip-call-plain",
+    "sip-call-steady",
+    "sip-latency",
+    "syn-flood",
+    "reload-10000",
+];
 
 /// Of these, those that look for a gateway's highest rate of calls.
 pub(crate) const CALL_RATE: [&str; 3] = ["sip-call-rate", "sip-call-helper", "sip-call-plain"];

@@ -36,6 +36,9 @@ pub(crate) fn measure(selection: &Selection, effort: &Effort) -> Result<Vec<Case
     if selection.has_any(&crate::lineup::CALL_RATE) {
         cases.extend(rate::measure(selection, effort)?);
     }
+    if selection.has("sip-call-steady") {
+        cases.push(rate::steady(effort)?);
+    }
     if selection.has("sip-latency") {
         cases.push(latency::measure(effort)?);
     }

@@ -34,6 +34,13 @@ const LATE: Duration = Duration::from_secs(1);
 /// The first of the 10,000 ports SIPp names for media.
 const MEDIA_PORT: &str = "16384";
 
+/// Messages that found a queue full: SIPp's sockets', and the taps'.
+#[derive(Clone, Copy, Debug, Default)]
+struct Lost {
+    unread: u64,
+    untapped: u64,
+}
+
 /// What came of a run.
 #[derive(Clone, Copy, Debug, Default)]
 struct Trial {
@@ -41,6 +48,10 @@ struct Trial {
     failed: u32,
     retransmissions: u32,
     took: Duration,
+    /// Messages that found SIPp's own queue full.
+    unread: u64,
+    /// Messages that found the tap's queue full.
+    untapped: u64,
     /// CPU time of the daemon, where there is one.
     daemon: Option<Duration>,
 }
@@ -48,6 +59,15 @@ struct Trial {
 impl Trial {
     fn is_held(&self, time: Duration) -> bool {
         self.failed == 0 && self.took <= time + LATE
+    }
+
+    fn words(&self) -> String {
+        let Self { calls, failed, retransmissions, unread, untapped, .. } = self;
+        let mut words = format!("{failed} of {calls} calls failed, {retransmissions} retransmissions");
+        if unread + untapped > 0 {
+            words += &format!(" (lost: {untapped} messages before the daemon, {unread} before SIPp)");
+        }
+        words
     }
 
     /// The daemon's CPU time for one call, in µs.
@@ -71,29 +91,33 @@ pub(super) fn measure(selection: &Selection, effort: &Effort) -> Result<Vec<Case
         let mut case = Case::new(name);
         case.time(vec![1e9 / f64::from(rate)]);
         case.rate = Some(f64::from(rate));
-        let mut note = format!(
-            "{rate} calls per second held for {} s, 0 of {} failed, {} retransmissions",
-            effort.hold.as_secs(),
-            held.calls,
-            held.retransmissions
-        );
+        let mut note = format!("{rate} calls per second held for {} s: {}", effort.hold.as_secs(), held.words());
         if let Some(cost) = held.cost() {
-            let steady = gateway.trial(STEADY, effort.steady)?;
-            let verdict = if steady.is_held(effort.steady) { "held" } else { "not held" };
-            let at_steady = steady.cost().unwrap_or_default();
-            note += &format!(
-                "; the daemon took {cost} µs of CPU per call; {STEADY} per second {verdict} for {} s: {} of {} failed, \
-                 {} retransmissions, {at_steady} µs per call",
-                effort.steady.as_secs(),
-                steady.failed,
-                steady.calls,
-                steady.retransmissions,
-            );
+            note += &format!("; the daemon took {cost} µs of CPU per call");
         }
         case.note = Some(note);
         cases.push(case);
     }
     Ok(cases)
+}
+
+/// [`STEADY`] calls a second through Callgate, and through a router alone: what fails there, no firewall has lost.
+pub(super) fn steady(effort: &Effort) -> Result<Case> {
+    let place = |gateway: Gateway| gateway.trial(STEADY, effort.steady);
+    let trial = place(Gateway::callgate()?)?;
+    let plain = place(Gateway::plain()?)?;
+    let mut case = Case::new("sip-call-steady");
+    case.time(vec![1e9 / f64::from(STEADY)]);
+    case.rate = Some(f64::from(STEADY));
+    let verdict = if trial.is_held(effort.steady) { "held" } else { "not held" };
+    let cost = trial.cost().unwrap_or_default();
+    case.note = Some(format!(
+        "{verdict} for {} s: {}, {cost} µs of the daemon's CPU per call; by a router alone: {}",
+        effort.steady.as_secs(),
+        trial.words(),
+        plain.words(),
+    ));
+    Ok(case)
 }
 
 impl Gateway {
@@ -147,24 +171,52 @@ impl Gateway {
         caller.args(["-timeout", &format!("{}s", time.as_secs() + 20), "-fd", "1", "-trace_stat"]);
         caller.args(["-stf", &figures.to_string_lossy(), &format!("{manager}:5060")]);
         let before = self.daemon_time()?;
+        let lost_before = self.lost()?;
         let mut caller = self.lab.outside().spawn(&mut caller, &dir.join("uac.log"))?;
         let ended = caller.wait(time + Duration::from_secs(40))?;
         let after = self.daemon_time()?;
+        let lost = self.lost()?;
         drop(callee);
         // SIPp ends with 1 when calls have failed; whatever else it says, its figures tell.
         ensure!(ended.is_some(), "sipp does not end");
         let trial = read(&figures).with_context(|| caller.output())?;
         let daemon = before.zip(after).map(|(before, after)| after.saturating_sub(before));
-        let trial = Trial { calls, failed: calls.saturating_sub(trial.calls), daemon, ..trial };
+        let trial = Trial {
+            calls,
+            failed: calls.saturating_sub(trial.calls),
+            unread: lost.unread - lost_before.unread,
+            untapped: lost.untapped - lost_before.untapped,
+            daemon,
+            ..trial
+        };
         eprintln!(
-            "  {rate}/s for {} s: {} failed, {} retransmissions, {:.1} s{}",
+            "  {rate}/s for {} s: {}, {:.1} s{}",
             time.as_secs(),
-            trial.failed,
-            trial.retransmissions,
+            trial.words(),
             trial.took.as_secs_f64(),
             trial.cost().map_or(String::new(), |cost| format!(", daemon {cost} µs per call"))
         );
         Ok(trial)
+    }
+
+    /// What has found a queue full so far.
+    fn lost(&self) -> Result<Lost> {
+        let mut lost = Lost::default();
+        for side in [self.lab.outside(), self.lab.inside()] {
+            let snmp = side.run(|| fs::read_to_string("/proc/thread-self/net/snmp"))??;
+            let mut lines = snmp.lines().filter_map(|line| line.strip_prefix("Udp:"));
+            let (names, figures) = lines.next().zip(lines.next()).context("/proc/net/snmp has no UDP")?;
+            let place = names.split_whitespace().position(|name| name == "RcvbufErrors").context("RcvbufErrors")?;
+            lost.unread += figures.split_whitespace().nth(place).context("RcvbufErrors")?.parse::<u64>()?;
+        }
+        // Receive: bytes, packets, errors, dropped and four more; then the same of what was sent to the device.
+        for line in self.lab.fw().run(|| fs::read_to_string("/proc/thread-self/net/dev"))??.lines() {
+            let Some((name, figures)) = line.trim_start().split_once(':') else { continue };
+            if name.starts_with("cg") {
+                lost.untapped += figures.split_whitespace().nth(11).context("/proc/net/dev")?.parse::<u64>()?;
+            }
+        }
+        Ok(lost)
     }
 
     /// CPU time the daemon's process has taken so far.
