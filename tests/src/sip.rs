@@ -24,6 +24,8 @@ use crate::rtp::{Media, Port};
 pub const PORT: u16 = 5060;
 /// RFC 3261 §17.1.1.1: T1, the first retransmission over UDP.
 const T1: Duration = Duration::from_millis(500);
+/// RFC 3261 §17.1.2.1: T2, the longest time between retransmissions.
+const T2: Duration = Duration::from_secs(4);
 /// How long a transaction may take here; a lab's round trip is a fraction of a millisecond.
 const TRANSACTION: Duration = Duration::from_secs(4);
 /// Longest datagram.
@@ -223,9 +225,22 @@ pub fn place(ns: &Netns, ip: IpAddr, callee: &Callee) -> Result<Call> {
 /// # Errors
 /// As [`place`].
 pub fn place_padded(ns: &Netns, ip: IpAddr, callee: &Callee, padding: usize) -> Result<Call> {
+    placed(ns, ip, callee, padding, TRANSACTION)
+}
+
+/// Like [`place`], by a phone that repeats its requests for as long as RFC 3261 lets it: 32 s.
+///
+/// # Errors
+/// As [`place`].
+pub fn place_patiently(ns: &Netns, ip: IpAddr, callee: &Callee) -> Result<Call> {
+    placed(ns, ip, callee, 0, 64 * T1)
+}
+
+fn placed(ns: &Netns, ip: IpAddr, callee: &Callee, padding: usize, patience: Duration) -> Result<Call> {
     let port = Port::bind(ns, ip)?;
     let offer = format!("{}{}", description(port.rtp()), format!("a=x-lab:{:054}\r\n", 0).repeat(padding));
     let mut dialog = Dialog::open(ns, ip, callee.address, callee.transport)?;
+    dialog.patience = patience;
     let status = dialog.invite(&offer)?;
     ensure!(status.starts_with("SIP/2.0 200"), "INVITE: {}", status.lines().next().unwrap_or_default());
     let peer = media_address(&status).context("200 without a media address")?;
@@ -247,6 +262,8 @@ pub struct Dialog {
     /// The `To` header once the callee has put its tag there.
     to: String,
     sequence: u32,
+    /// How long a request is repeated.
+    patience: Duration,
 }
 
 impl Dialog {
@@ -279,6 +296,7 @@ impl Dialog {
             call,
             to: format!("<sip:desk@{}>", host(remote.ip())),
             sequence: 1,
+            patience: TRANSACTION,
         })
     }
 
@@ -328,13 +346,13 @@ impl Dialog {
         let mut pause = T1;
         self.wire.send(request).context(method.to_owned())?;
         let mut again = started + pause;
-        while started.elapsed() < TRANSACTION {
+        while started.elapsed() < self.patience {
             match self.wire.receive(POLL)? {
                 Some(message) if is_final(&message, method) => return Ok(message),
                 Some(_) => {}
                 None if self.transport == Transport::Udp && Instant::now() >= again => {
                     self.wire.send(request).context(method.to_owned())?;
-                    pause *= 2;
+                    pause = (pause * 2).min(T2);
                     again = Instant::now() + pause;
                 }
                 None => {}

@@ -91,7 +91,8 @@ pub(super) fn measure(selection: &Selection, effort: &Effort) -> Result<Vec<Case
         let mut case = Case::new(name);
         case.time(vec![1e9 / f64::from(rate)]);
         case.rate = Some(f64::from(rate));
-        let mut note = format!("{rate} calls per second held for {} s: {}", effort.hold.as_secs(), held.words());
+        let mut note =
+            format!("{rate} calls per second held for {} s: {}", effort.hold.as_secs(), held.words());
         if let Some(cost) = held.cost() {
             note += &format!("; the daemon took {cost} µs of CPU per call");
         }
@@ -206,14 +207,16 @@ impl Gateway {
             let snmp = side.run(|| fs::read_to_string("/proc/thread-self/net/snmp"))??;
             let mut lines = snmp.lines().filter_map(|line| line.strip_prefix("Udp:"));
             let (names, figures) = lines.next().zip(lines.next()).context("/proc/net/snmp has no UDP")?;
-            let place = names.split_whitespace().position(|name| name == "RcvbufErrors").context("RcvbufErrors")?;
+            let place =
+                names.split_whitespace().position(|name| name == "RcvbufErrors").context("RcvbufErrors")?;
             lost.unread += figures.split_whitespace().nth(place).context("RcvbufErrors")?.parse::<u64>()?;
         }
         // Receive: bytes, packets, errors, dropped and four more; then the same of what was sent to the device.
         for line in self.lab.fw().run(|| fs::read_to_string("/proc/thread-self/net/dev"))??.lines() {
             let Some((name, figures)) = line.trim_start().split_once(':') else { continue };
             if name.starts_with("cg") {
-                lost.untapped += figures.split_whitespace().nth(11).context("/proc/net/dev")?.parse::<u64>()?;
+                lost.untapped +=
+                    figures.split_whitespace().nth(11).context("/proc/net/dev")?.parse::<u64>()?;
             }
         }
         Ok(lost)

@@ -122,6 +122,8 @@ struct Entry {
     deadline: Option<Time>,
     /// It lasts until its deadline, however silent it is: this is the silence its pinholes are allowed.
     standing: Option<Duration>,
+    /// It is of an earlier run: its answer, and its end, may have passed while nobody read.
+    restored: bool,
 }
 
 impl Core {
@@ -541,8 +543,9 @@ impl Core {
 
     /// Calls of an earlier run: enters them and their pinholes without emitting actions.
     ///
-    /// They count as active at `now`: how long they have been silent is not known. Calls above the bounds
-    /// are left out.
+    /// They count as active at `now`: how long they have been silent is not known. Nor is it known whether one that
+    /// rang has been answered, and perhaps ended, meanwhile: it may be as silent as an answered one, not longer. Calls
+    /// above the bounds are left out.
     pub fn restore(&mut self, calls: Vec<Call>, now: Time) {
         let told = self.actions.len();
         let mut keys = HashSet::new();
@@ -564,7 +567,7 @@ impl Core {
                 self.load.enter(&call);
             }
             let streams = call.streams.clone();
-            self.calls.insert(id, Entry::new(call, now));
+            self.calls.insert(id, Entry { restored: true, ..Entry::new(call, now) });
             self.adopt(id, now);
             for (key, stream) in &streams {
                 self.enter(id, *key, None, stream);
@@ -851,7 +854,7 @@ impl Core {
 
 impl Entry {
     fn new(call: Call, now: Time) -> Self {
-        Self { call, active: now, changed: false, deadline: None, standing: None }
+        Self { call, active: now, changed: false, deadline: None, standing: None, restored: false }
     }
 
     fn is_emergency(&self) -> bool {
@@ -876,7 +879,7 @@ impl Entry {
         let open = |stream: &&Stream| stream.ends.iter().any(|end| end.media.is_some());
         let patience =
             self.call.streams.values().filter(open).map(|stream| lifetimes.of_call(stream)).max()?;
-        (answered && silence > patience).then_some(EndReason::Inactivity)
+        ((answered || self.restored) && silence > patience).then_some(EndReason::Inactivity)
     }
 }
 

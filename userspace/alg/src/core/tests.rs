@@ -379,6 +379,23 @@ fn an_unanswered_call_may_ring_longer_than_silence_lasts() {
 }
 
 #[test]
+fn a_restored_call_that_rang_may_have_ended_unread() {
+    let mut before = core();
+    let invite = message("192.0.2.1", "198.51.100.7", 0);
+    let call = before.start_call(&invite, "a").expect("room");
+    before.announce(&invite, call, STREAM, Party::Caller, audio(at("192.0.2.1:20000"), Party::Caller));
+
+    let mut after = core();
+    after.restore(before.calls().cloned().collect(), seconds(50));
+    after.touch(at("192.0.2.1:20000"), Transport::Udp, seconds(100));
+    after.tick(seconds(220));
+    assert_eq!(after.calls().count(), 1);
+    after.tick(seconds(221));
+    assert_eq!(told(&mut after).last().map(String::as_str), Some("ended inactivity"));
+    assert_eq!(after.pinholes().count(), 0);
+}
+
+#[test]
 fn a_restored_call_goes_on_as_it_was() {
     let mut before = core();
     let call = talking(&mut before);
