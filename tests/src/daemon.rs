@@ -27,6 +27,25 @@ const STOP: Duration = Duration::from_secs(5);
 /// How often something awaited is looked at.
 const POLL: Duration = Duration::from_millis(20);
 
+/// Where libfaketime is told the time.
+const CLOCK: &str = "clock";
+
+/// A daemon that is started in this lab has its clock on the wall set: see [`Firewall::set_clock`].
+///
+/// # Errors
+/// When it cannot be written.
+pub fn set_clock(lab: &Lab, wall: &str) -> Result<()> {
+    let (file, new) = (lab.dir().join(CLOCK), lab.dir().join("clock.new"));
+    fs::write(&new, format!("@{wall}\n")).and_then(|()| fs::rename(&new, &file)).context("clock")
+}
+
+/// The library that answers for the clock on the wall (Debian: faketime).
+fn faketime() -> Result<PathBuf> {
+    let libraries = fs::read_dir("/usr/lib").context("/usr/lib")?.flatten();
+    let mut found = libraries.map(|place| place.path().join("faketime/libfaketime.so.1"));
+    found.find(|file| file.exists()).context("libfaketime is missing: run scripts/setup")
+}
+
 /// A firewall that judges a lab's packets. It goes on doing so while its daemon is dead.
 #[derive(Debug)]
 pub struct Firewall {
@@ -57,6 +76,11 @@ impl Firewall {
         let mut command = Command::new(binary("CALLGATED", "callgated")?);
         command.arg("--rules").arg(&self.rules).arg("--socket").arg(self.socket());
         command.arg("--pin-dir").arg(self.lab.pins()).arg("--state-dir").arg(self.lab.dir().join("state"));
+        if self.clock().exists() {
+            // The clock on the wall alone: what the kernel half and the daemon measure by goes as ever.
+            command.env("LD_PRELOAD", faketime()?).env("FAKETIME_TIMESTAMP_FILE", self.clock());
+            command.env("FAKETIME_NO_CACHE", "1").env("FAKETIME_DONT_FAKE_MONOTONIC", "1").env("TZ", "UTC");
+        }
         let mut process = self.lab.fw().spawn(&mut command, &self.log())?;
         let until = Instant::now() + READY;
         loop {
@@ -73,6 +97,22 @@ impl Firewall {
         }
         self.process = Some(process);
         Ok(())
+    }
+
+    /// Sets the daemon's clock on the wall, in UTC: `2026-11-25 15:00:00`. It goes on from there. To be called before the
+    /// daemon is started, by way of [`set_clock`], and whenever another time is wanted.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn set_clock(&self, wall: &str) -> Result<()> {
+        set_clock(&self.lab, wall)?;
+        // It is looked at once a second.
+        thread::sleep(Duration::from_millis(1_500));
+        Ok(())
+    }
+
+    fn clock(&self) -> PathBuf {
+        self.lab.dir().join(CLOCK)
     }
 
     /// Writes the rules file anew and has the daemon read it.

@@ -189,6 +189,11 @@ impl Signalling for Release {
     }
 }
 
+/// A gateway's Notify: these events have occurred at the endpoint (RFC 3435 §2.3.4).
+pub fn notify(number: u32, events: &str) -> String {
+    format!("NTFY {number} {ENDPOINT} MGCP 1.0\r\nX: 1\r\nO: {events}\r\n")
+}
+
 /// A transaction identifier nobody else has (§3.2.1.2).
 pub fn transaction() -> u32 {
     static NUMBER: AtomicU32 = AtomicU32::new(1_001);

@@ -2,16 +2,18 @@
 //! the after-hours list in the CallManager Express security guide, for a plain and a privileged caller, over SIP,
 //! H.323 and SCCP. What counts is what arrives at the far side, and what the caller reads.
 
-use std::fs;
 use std::net::IpAddr;
+use std::process::Command;
+use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use callgate_lab::fixture::{GATEWAY, Turn};
+use callgate_lab::daemon::set_clock;
+use callgate_lab::fixture::{Shared, Turn};
 use callgate_lab::h323::new_call;
 use callgate_lab::h323::session::{self, Dialogue, Host, Listener, released};
 use callgate_lab::h323::wire::Setup;
-use callgate_lab::lab::Family;
-use callgate_lab::policy::Policy;
+use callgate_lab::lab::{Family, Lab};
 use callgate_lab::root_or_skip;
 use callgate_lab::sccp::wire::{Version, id, state};
 use callgate_lab::sccp::{CallManager, Session};
@@ -64,12 +66,6 @@ struct Who {
 }
 
 impl Who {
-    const ALL: [Self; 3] = [
-        Self { privileged: false, open: true },
-        Self { privileged: false, open: false },
-        Self { privileged: true, open: false },
-    ];
-
     fn may(self, open: Open) -> bool {
         self.privileged || open == Open::Always || self.open && open == Open::InHours
     }
@@ -81,56 +77,61 @@ impl Who {
     }
 }
 
-/// The shipped `[policy]` in the lab, while the site is open or closed, with these changes.
-fn govern(turn: &Turn, open: bool, changes: &[(&str, &str)]) -> Result<()> {
-    const SHIPPED: &str = include_str!("../../rules/toll-fraud.toml");
-    let from = SHIPPED.find("[policy]\n").context("no [policy]")?;
-    let to = SHIPPED.find("# --- What is read").context("no end of [policy]")?;
-    let mut policy = SHIPPED[from..to].to_owned();
-    let mut change = |passage: &str, instead: &str| -> Result<()> {
-        ensure!(policy.contains(passage), "the shipped policy has no {passage}");
-        policy = policy.replace(passage, instead);
-        Ok(())
-    };
-    // The site is closed at every hour, or never.
-    let hours = "when     = [\"mon-fri 18:00-08:00\", \"sat,sun\"]\n";
-    let dates = "dates    = [\"01-01\", \"07-04\", \"12-25\", \"12-24 12:00-24:00\"]\n";
-    change(dates, "")?;
-    change(hours, if open { "dates = [\"1999-01-01\"]\n" } else { "when = \"00:00-24:00\"\n" })?;
-    // What is tried here within seconds would look like fraud, by night at that, and too fast anyhow.
-    change("refuse      = 400\n", "")?;
-    change("calls_per_minute = 60", "calls_per_minute = 6000")?;
-    change("calls_per_minute = 300", "calls_per_minute = 6000")?;
-    for (passage, instead) in changes {
-        change(passage, instead)?;
+/// A Wednesday in New Jersey, 10:00 and 20:00, in UTC.
+const OPEN: &str = "2026-11-25 15:00:00";
+const CLOSED: &str = "2026-11-26 01:00:00";
+const SHIPPED: &str = include_str!("../../rules/toll-fraud.toml");
+
+/// A lab under the shipped rules, at a time that the tests choose.
+static SITE: Shared = Shared::under(Lab::gateway, |lab| {
+    set_clock(lab, OPEN).expect("the daemon's clock");
+    let link = lab
+        .fw()
+        .output(Command::new("ip").args(["link", "add", "wan0", "type", "veth", "peer", "name", "wan1"]));
+    assert!(link.is_ok_and(|output| output.status.success()), "a link to nowhere");
+    shipped(&[]).expect("the shipped rules")
+});
+
+/// The shipped rules with these changes. Interfaces and addresses are the lab's; beyond that nothing is other than it
+/// is shipped.
+fn shipped(changes: &[(&str, &str)]) -> Result<String> {
+    let lab = [
+        ("wan  = [\"eth0\"]", "wan  = [\"wan0\"]"),
+        ("site = [\"eth1\"]", "site = [\"out0\", \"in0\"]"),
+        ("cme    = [\"10.10.0.1\"]", "cme    = [\"10.1.1.10\", \"10.1.1.11\"]"),
+        ("phones = [\"10.10.1.0/24\"]", "phones = [\"10.20.0.0/16\"]"),
+    ];
+    let mut text = SHIPPED.to_owned();
+    for (passage, instead) in lab.iter().chain(changes) {
+        ensure!(text.matches(passage).count() == 1, "the shipped rules have not one {passage}");
+        text = text.replacen(passage, instead, 1);
     }
-    let rules = Policy::default().text(&turn.lab);
-    let groups = "[groups]\ncme = [\"10.1.1.10\", \"10.1.1.11\"]\ntrunks = [\"203.0.113.10\"]\n";
-    let rules = rules.replacen("[groups]\n", groups, 1);
-    fs::write(turn.firewall.rules_file(), format!("{rules}\n{policy}"))?;
-    let output = turn.firewall.fwctl(&["reload"])?;
-    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    Ok(())
+    Ok(text)
 }
 
-/// Runs a test that needs the lab.
+/// Runs a test that needs the lab, while the site is open.
 fn with_lab(test: &str, run: impl FnOnce(&Turn) -> Result<()>) -> Result<()> {
     if !root_or_skip(test) {
         return Ok(());
     }
-    let turn = GATEWAY.turn()?;
+    let turn = SITE.turn()?;
+    turn.firewall.reload(&shipped(&[])?)?;
+    turn.firewall.set_clock(OPEN)?;
     run(&turn)?;
     turn.firewall.settled()
 }
 
 /// Asserts that each number of the list gets through if, and only if, it should; `call` tells what happened.
 fn each_number(turn: &Turn, protocol: usize, mut call: impl FnMut(&str, &str) -> Result<bool>) -> Result<()> {
-    for who in Who::ALL {
-        govern(turn, who.open, &[])?;
-        for (number, open) in list() {
-            let through =
-                call(&who.number(protocol), &number).with_context(|| format!("{who:?} {number}"))?;
-            ensure!(through == who.may(open), "{who:?} calls {number}: through is {through}");
+    for open in [true, false] {
+        turn.firewall.set_clock(if open { OPEN } else { CLOSED })?;
+        for privileged in [false, true] {
+            let who = Who { privileged, open };
+            for (number, open) in list() {
+                let through =
+                    call(&who.number(protocol), &number).with_context(|| format!("{who:?} {number}"))?;
+                ensure!(through == who.may(open), "{who:?} calls {number}: through is {through}");
+            }
         }
     }
     Ok(())
@@ -143,8 +144,8 @@ fn by_sip(stage: &Stage<'_>, caller: &str, called: &str) -> Result<bool> {
     script.users = [caller.to_owned(), called.to_owned()];
     let invite = script.first(Side::Near, "INVITE", "", "");
     line.send(Side::Near, &invite)?;
-    let Some(came) = line.read(Side::Far, std::time::Duration::from_millis(150))? else {
-        let answer = line.read(Side::Near, std::time::Duration::from_secs(2))?.context("no answer")?;
+    let Some(came) = line.read(Side::Far, Duration::from_millis(150))? else {
+        let answer = line.read(Side::Near, Duration::from_secs(2))?.context("no answer")?;
         ensure!(status(&answer) == "403", "{answer}");
         ensure!(answer.contains("\r\nReason: Q.850;cause=21;text=\""), "{answer}");
         return Ok(false);
@@ -246,7 +247,6 @@ fn each_number_over_sccp() -> Result<()> {
 #[test]
 fn a_number_that_the_call_manager_dials() -> Result<()> {
     with_lab("a_number_that_the_call_manager_dials", |turn| {
-        govern(turn, true, &[])?;
         let manager = CallManager::listen(turn.lab.inside(), Family::V4.call_manager(0))?;
         let mut session = phone(turn, &manager, Family::V4.phone(0), "1157")?;
         let channel = session.lift()?;
@@ -256,70 +256,120 @@ fn a_number_that_the_call_manager_dials() -> Result<()> {
     })
 }
 
-/// Emergency calls, while every limit there is has come: those of the policy, of SIP and of H.323.
+/// What can refuse a call: a passage of the shipped rules, what stands in its place, and the reason that follows.
+const REFUSALS: [(&str, &str, &str); 14] = [
+    (LONG_DISTANCE, "\"local\"]", "no-permission"),
+    ("patterns = [\"91\"]", "patterns = [\"99999\"]", "no-pattern"),
+    (HOURS, "when = \"00:00-24:00\"", "after-hours"),
+    (STAFF, "each = { calls = 1 }", "caller-calls"),
+    (STAFF, "together = { calls = 1 }", "group-calls"),
+    ("longest  = \"4h\"", "calls = 1", "permission-calls"),
+    ("calls            = 200", "calls            = 1", "all-calls"),
+    (STAFF, "each = { minutes_per_day = 1 }", "caller-minutes"),
+    (STAFF, "together = { minutes_per_day = 1 }", "group-minutes"),
+    ("longest  = \"4h\"", "minutes_per_day = 1", "permission-minutes"),
+    ("calls            = 200", "minutes_per_day = 1", "all-minutes"),
+    (STAFF, "each = { calls_per_minute = 1 }", "caller-rate"),
+    (STAFF, "together = { calls_per_minute = 1 }", "group-rate"),
+    ("refuse      = 400", "refuse      = 1", "fraud"),
+];
+const STAFF: &str = "each     = { calls = 4, calls_per_minute = 60, minutes_per_day = 480 }";
+const LONG_DISTANCE: &str = "\"local\", \"long-distance\"]\n\
+     each     = { calls = 4, calls_per_minute = 60, minutes_per_day = 480 }";
+const HOURS: &str = "when     = [\"mon-fri 00:00-08:00\", \"mon-fri 18:00-24:00\", \"sat,sun\"]";
+/// A long-distance number.
+const FAR: &str = "912125550100";
+
+/// Emergency calls, while each limit there is has come: it refuses a plain caller's long-distance call, for that reason,
+/// and neither emergency number, whatever signals it.
 #[test]
 fn emergency_calls_under_every_limit() -> Result<()> {
     with_lab("emergency_calls_under_every_limit", |turn| {
-        let limits = "calls            = 200\n";
-        govern(
-            turn,
-            false,
-            &[
-                (limits, "calls = 1\nminutes_per_day = 1\n"),
-                ("calls_per_minute = 6000\n", "calls_per_minute = 1\n"),
-                ("unmatched = \"refuse\"\n", "unmatched = \"refuse\"\nrefuse_with = \"decline\"\n"),
-            ],
-        )?;
-        let text = fs::read_to_string(turn.firewall.rules_file())?;
+        let stage = Stage::new(turn, Family::V4);
+        let caller = Host::new(turn.lab.outside(), Family::V4.phone(0));
+        let terminal = Host::new(turn.lab.inside(), Family::V4.call_manager(0));
+        let desk = session::desk(&terminal)?;
+        let manager = CallManager::listen(turn.lab.inside(), Family::V4.call_manager(1))?;
+        let mut session = phone(turn, &manager, Family::V4.phone(1), "1153")?;
+        // A call that lasts, and one that has used a minute.
+        let plain = |line: &Line| {
+            let mut script = Script::new(line);
+            script.users = ["1150".to_owned(), FAR.to_owned()];
+            script
+        };
+        let mut lasting = Line::open(&stage.phone, &stage.manager, Udp)?;
+        let mut its = plain(&lasting);
+        let invite = its.first(Side::Near, "INVITE", "", "");
+        lasting.say(Side::Near, &invite)?;
+        let mut line = Line::open(&stage.phone, &stage.manager, Udp)?;
+        let mut script = plain(&line);
+        script.connect(&mut line, "", "")?;
+        thread::sleep(Duration::from_secs(61));
+        script.end(&mut line, Side::Near)?;
+
+        for (passage, instead, reason) in REFUSALS {
+            turn.firewall.reload(&shipped(&[(passage, instead)])?)?;
+            if reason.ends_with("-rate") {
+                ensure!(by_sip(&stage, "1150", FAR)?, "{reason}: the first in a minute");
+            }
+            let before = turn.firewall.last_event()?;
+            let mut line = Line::open(&stage.phone, &stage.manager, Udp)?;
+            let invite = plain(&line).first(Side::Near, "INVITE", "", "");
+            let answer = line.say_in_vain(Side::Near, &invite).with_context(|| reason)?;
+            let status = answer.as_deref().map(status).unwrap_or_default().to_owned();
+            ensure!(["403", "503"].contains(&status.as_str()), "{reason}: {answer:?}");
+            let told = turn.firewall.events(before)?;
+            ensure!(told.iter().any(|row| row.text.contains(&format!("({reason})"))), "{reason}: {told:?}");
+            for number in ["911", "9911"] {
+                ensure!(by_sip(&stage, "1150", number)?, "{reason}: {number} by SIP");
+                ensure!(by_h323(&caller, &desk, "1154", number)?, "{reason}: {number} by H.323");
+                ensure!(by_sccp(&mut session, number)?, "{reason}: {number} by SCCP");
+            }
+            let told = turn.firewall.events(before)?;
+            let emergencies = told.iter().filter(|row| row.kind.name() == "emergency-call").count();
+            ensure!(emergencies == 6, "{reason}: {emergencies} emergency calls were told of");
+        }
+        session.leave()?;
+        lasting.say(Side::Far, &its.response(Side::Far, &invite, "486 Busy Here", "", ""))
+    })
+}
+
+/// The limits that SIP and H.323 have of their own do not refuse emergency calls either.
+#[test]
+fn emergency_calls_under_limits_of_the_protocols() -> Result<()> {
+    with_lab("emergency_calls_under_limits_of_the_protocols", |turn| {
         let tables = "[inspect.sip]\ndialogs_max = 1\ndialogs_per_source = 1\nrates = { INVITE = \"1/m\" }\n\
                       called_deny = [\"9*\"]\n\n[inspect.h323]\ncalls_max = 1\ncalls_per_source = 1\n\
-                      called_deny = [\"9*\"]\n\n[inspect.sccp]\n";
-        ensure!(text.contains("[inspect.sccp]\n"), "the lab's rules are not what they were");
-        fs::write(turn.firewall.rules_file(), text.replacen("[inspect.sccp]\n", tables, 1))?;
-        let output = turn.firewall.fwctl(&["reload"])?;
-        ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        let before = turn.firewall.last_event()?;
-
+                      called_deny = [\"9*\"]\n\n[policy]\nrefuse_with = \"decline\"\n";
+        turn.firewall.reload(&shipped(&[("[policy]\n", tables)])?)?;
         // The one call there may be.
         let stage = Stage::new(turn, Family::V4);
         let mut line = Line::open(&stage.phone, &stage.manager, Udp)?;
         let mut script = Script::new(&line);
-        script.users = ["1150".to_owned(), "1234".to_owned()];
+        script.users = ["1160".to_owned(), "1234".to_owned()];
         let invite = script.first(Side::Near, "INVITE", "", "");
         line.say(Side::Near, &invite)?;
 
-        // Any other is refused, whatever signals it.
+        // Any other is refused.
         let mut second = Line::open(&stage.other, &stage.manager, Udp)?;
         let mut other = Script::new(&second);
-        other.users = ["1151".to_owned(), "1234".to_owned()];
+        other.users = ["1161".to_owned(), "1234".to_owned()];
         let answer = second.say_in_vain(Side::Near, &other.first(Side::Near, "INVITE", "", ""))?;
         ensure!(answer.as_deref().map(status) == Some("503"), "{answer:?}");
         let caller = Host::new(turn.lab.outside(), Family::V4.phone(0));
         let terminal = Host::new(turn.lab.inside(), Family::V4.call_manager(0));
         let desk = session::desk(&terminal)?;
-        let call = new_call();
-        let [near, far] = caller
-            .connect(&desk)?
-            .withheld(&Setup { calling: "1152", called: "1234", ..Setup::default() }.encode(&call))?;
-        ensure!(far.is_empty(), "{far:02x?} arrives");
-        ensure!(released(&near) == Some((call.reference, true, Some(42))), "{near:02x?}");
-        let manager = CallManager::listen(turn.lab.inside(), Family::V4.call_manager(1))?;
-        let mut session = phone(turn, &manager, Family::V4.phone(1), "1153")?;
+        ensure!(!by_h323(&caller, &desk, "1164", "912125550100")?, "a long-distance call arrives");
 
         // An emergency call is not.
         for number in ["911", "9911"] {
-            ensure!(by_sip(&stage, "1150", number)?, "{number} by SIP");
+            ensure!(by_sip(&stage, "1160", number)?, "{number} by SIP");
             let mut dialogue = Dialogue::connect(&caller, &desk)?;
-            let setup = Setup { calling: "1154", called: number, ..Setup::default() };
+            let setup = Setup { calling: "1164", called: number, ..Setup::default() };
             dialogue.line.forth(&setup.encode(&dialogue.call))?;
             dialogue.line.back(&build::connect(&dialogue.call, &Parts::default()))?;
             dialogue.release()?;
-            ensure!(by_sccp(&mut session, number)?, "{number} by SCCP");
         }
-        session.leave()?;
-        let told = turn.firewall.events(before)?;
-        let emergencies = told.iter().filter(|row| row.kind.name() == "emergency-call").count();
-        ensure!(emergencies == 6, "{emergencies} emergency calls were told of");
         line.say(Side::Far, &script.response(Side::Far, &invite, "486 Busy Here", "", ""))
     })
 }

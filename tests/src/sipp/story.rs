@@ -17,9 +17,11 @@ pub enum Story {
     Hold,
     /// After speech the call turns into a fax (T.38 over UDPTL) and back, and there is speech again.
     Fax,
+    /// Somebody else ends it: both sides read a BYE, and answer it.
+    Cut,
 }
 
-/// Every story.
+/// Every story that its parties end.
 pub const STORIES: [Story; 6] =
     [Story::Plain, Story::LongInvite, Story::EarlyMedia, Story::Forked, Story::Hold, Story::Fax];
 
@@ -40,6 +42,7 @@ impl Story {
         match self {
             Self::Hold | Self::Fax => 2,
             Self::Plain | Self::LongInvite | Self::EarlyMedia | Self::Forked => 1,
+            Self::Cut => 0,
         }
     }
 
@@ -48,7 +51,7 @@ impl Story {
         match self {
             Self::Hold => &[[HELD, HOLDS], [AUDIO, AUDIO]],
             Self::Fax => &[[IMAGE, IMAGE], [AUDIO, AUDIO]],
-            Self::Plain | Self::LongInvite | Self::EarlyMedia | Self::Forked => &[],
+            Self::Plain | Self::LongInvite | Self::EarlyMedia | Self::Forked | Self::Cut => &[],
         }
     }
 
@@ -58,6 +61,11 @@ impl Story {
         let mut sequence = 1;
         let padding = if self == Self::LongInvite { PADDING } else { 0 };
         self.invite(&mut text, sequence, AUDIO, padding);
+        if self == Self::Cut {
+            text += "<recv request=\"BYE\"/>\n";
+            response(&mut text, "200 OK", "", "");
+            return text + "</scenario>\n";
+        }
         text += SPEECH;
         text += LISTEN;
         for (place, [offer, _]) in self.changes().iter().enumerate() {
@@ -102,7 +110,7 @@ impl Story {
         }
         response(&mut text, "200 OK", answers, &description("desk", AUDIO));
         text += "<recv request=\"ACK\"/>\n";
-        if self != Self::EarlyMedia {
+        if !matches!(self, Self::EarlyMedia | Self::Cut) {
             text += SPEECH;
         }
         for (place, [_, answer]) in self.changes().iter().enumerate() {

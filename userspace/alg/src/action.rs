@@ -93,13 +93,15 @@ pub enum Verdict {
     Refuse(Box<Denial>),
     /// TCP: let it go on with other octets in some places.
     Replace(Box<Replacement>),
+    /// It answers what the firewall itself has said ([`Action::Say`]), and concerns nobody else.
+    Absorb,
 }
 
 impl Verdict {
     /// Why it does not go on; `None` if it does.
     pub fn reason(&self) -> Option<Reason> {
         match self {
-            Self::Pass | Self::Replace(_) => None,
+            Self::Pass | Self::Replace(_) | Self::Absorb => None,
             Self::Drop(reason) | Self::Reset(reason) => Some(*reason),
             Self::Refuse(denial) => Some(denial.reason),
         }
@@ -129,6 +131,35 @@ pub struct Replacement {
     pub patches: Vec<(usize, Vec<u8>)>,
     /// What is said of a message that cannot be replaced, because a part of it has gone on already.
     pub otherwise: Box<Verdict>,
+}
+
+/// Words of the firewall's own, to a party of a call as if from the other one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Saying {
+    /// The call they are about: [`Action::Path`] has told how its parties are reached.
+    pub call: CallId,
+    /// As if from here.
+    pub from: SocketAddr,
+    /// To here.
+    pub to: SocketAddr,
+    /// What carries them.
+    pub carrier: Carrier,
+    /// The payload.
+    pub payload: Vec<u8>,
+}
+
+/// What carries a [`Saying`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Carrier {
+    /// A datagram of UDP.
+    Datagram,
+    /// The last segment of a TCP connection: both ends count from here.
+    LastSegment {
+        /// Of its first byte.
+        sequence: u32,
+        /// What its receiver has sent so far.
+        acknowledgement: u32,
+    },
 }
 
 impl From<Denial> for Verdict {
@@ -294,6 +325,11 @@ pub enum Action {
         /// Why.
         refusal: Refusal,
     },
+    /// The packet that was read came from a party of this call: the way it took is a way to its parties, until the
+    /// call is over and what is said then has been said.
+    Path(CallId),
+    /// Say this.
+    Say(Box<Saying>),
     /// Something an operator wants to know.
     Event(Event),
     /// Somebody guesses, and is to be blocked unless he has business here.

@@ -13,7 +13,7 @@ use std::time::Duration;
 use callgate_rules::inspect::sip::NatClients;
 use callgate_shared::policy::Inspect;
 
-use crate::action::{Action, Context, EndReason, PinholeSpec, Suspect, Time, Transport};
+use crate::action::{Action, Context, EndReason, PinholeSpec, Saying, Suspect, Time, Transport};
 use crate::call::{Behind, Call, CallId, MAX_CANDIDATES, Medium, Party, State, Stream, StreamKey};
 use crate::event::Event;
 use crate::finished::Finished;
@@ -354,6 +354,18 @@ impl Core {
         self.actions.push(Action::Refused { address, call, refusal });
     }
 
+    /// The message that is being read came from a party of this call: see [`Action::Path`].
+    pub(crate) fn path(&mut self, call: CallId) {
+        if self.calls.contains_key(&call) {
+            self.actions.push(Action::Path(call));
+        }
+    }
+
+    /// Says something of the firewall's own.
+    pub(crate) fn say(&mut self, saying: Saying) {
+        self.actions.push(Action::Say(Box::new(saying)));
+    }
+
     /// Accuses somebody.
     pub(crate) fn suspect(&mut self, suspect: Suspect) {
         self.actions.push(Action::Suspect(suspect));
@@ -546,9 +558,10 @@ impl Core {
     /// They count as active at `now`: how long they have been silent is not known. Nor is it known whether one that
     /// rang has been answered, and perhaps ended, meanwhile: it may be as silent as an answered one, not longer. Calls
     /// above the bounds are left out.
-    pub fn restore(&mut self, calls: Vec<Call>, now: Time) {
+    pub fn restore(&mut self, mut calls: Vec<Call>, now: Time) {
         let told = self.actions.len();
-        let mut keys = HashSet::new();
+        let (mut keys, mut adopted) = (HashSet::new(), HashSet::new());
+        calls.sort_unstable_by_key(|call| call.id);
         for mut call in calls {
             let id = call.id;
             if self.calls.len() >= self.bounds.calls {
@@ -567,8 +580,14 @@ impl Core {
                 self.load.enter(&call);
             }
             let streams = call.streams.clone();
+            // Its next hop to the same party is part of it.
+            let called = call.granted.as_deref().map(|granted| granted.called.clone());
+            let counts =
+                call.key.is_empty() || adopted.insert((call.protocol as u8, call.key.clone(), called));
             self.calls.insert(id, Entry { restored: true, ..Entry::new(call, now) });
-            self.adopt(id, now);
+            if counts {
+                self.adopt(id, now);
+            }
             for (key, stream) in &streams {
                 self.enter(id, *key, None, stream);
             }

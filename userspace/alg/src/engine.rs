@@ -6,13 +6,15 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
-use callgate_policy::Plan;
+use callgate_policy::{Memory, Plan};
+use callgate_shared::Reason;
 use callgate_shared::policy::Inspect;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-use crate::action::{Action, Context, EndReason, PinholeSpec, Time, Transport, Verdict};
+use crate::action::{Action, Carrier, Context, EndReason, PinholeSpec, Saying, Time, Transport, Verdict};
 use crate::call::{Call, CallId};
 use crate::core::{Bounds, Core, Lifetimes};
 use crate::fragments::{FragmentBounds, Fragments};
@@ -85,6 +87,16 @@ impl Engine {
     /// The clock on the wall shows `wall` at `now`. To be called before the first message, and now and then.
     pub fn set_clock(&mut self, now: Time, wall: Timestamp) {
         self.core.set_clock(now, wall);
+    }
+
+    /// What the call policy has counted since it was asked last: see [`callgate_policy::Desk::remember`].
+    pub fn remember(&mut self, most: usize, now: Time) -> Vec<Memory> {
+        self.core.remember(most, now)
+    }
+
+    /// The call policy is told what an earlier run has counted, so long ago. To be called before calls are taken up.
+    pub fn recall(&mut self, memory: &Memory, age: Duration, now: Time) {
+        self.core.recall(memory, age, now);
     }
 
     /// Puts other lifetimes in force.
@@ -278,16 +290,39 @@ impl Engine {
         for (call, reason) in &over {
             match call.protocol {
                 Inspect::Sip => {
-                    self.sip.ended(call);
                     if *reason == EndReason::Limit {
-                        self.sip.limited(call, self.core.latest());
+                        let now = self.core.latest();
+                        self.sip.limited(&mut self.core, call, now);
                     }
+                    self.sip.ended(call);
                 }
                 Inspect::Sccp => self.sccp.ended(call, *reason),
-                Inspect::Mgcp => self.mgcp.ended(call),
+                Inspect::Mgcp => {
+                    if *reason == EndReason::Limit {
+                        let now = self.core.latest();
+                        self.mgcp.limited(&mut self.core, call, now);
+                    }
+                    self.mgcp.ended(call);
+                }
                 Inspect::Tftp => self.tftp.ended(call),
-                _ => self.h323.ended(&mut self.core, call, *reason),
+                _ => {
+                    if *reason == EndReason::Limit {
+                        self.release_h323(call);
+                    }
+                    self.h323.ended(&mut self.core, call, *reason);
+                }
             }
+        }
+    }
+
+    /// Tells both ends of an H.323 call that a limit has ended it, as the last words of its connection: each reads them
+    /// as if the other had said so and closed.
+    fn release_h323(&mut self, call: &Call) {
+        let Some((ends, words)) = self.h323.limited(&mut self.core, call) else { return };
+        let Some(next) = self.streams.end(ends, Reason::AlgRefused) else { return };
+        for (to, payload) in words.into_iter().enumerate() {
+            let carrier = Carrier::LastSegment { sequence: next[1 - to], acknowledgement: next[to] };
+            self.core.say(Saying { call: call.id, from: ends[1 - to], to: ends[to], carrier, payload });
         }
     }
 }
@@ -302,7 +337,7 @@ fn registered_at(sccp: &sccp::Tracker, ip: IpAddr) -> impl Iterator<Item = &str>
 fn count(messages: &mut BTreeMap<Inspect, Messages>, protocol: Inspect, verdict: &Verdict) {
     let messages = messages.entry(protocol).or_default();
     match verdict {
-        Verdict::Pass => messages.passed += 1,
+        Verdict::Pass | Verdict::Absorb => messages.passed += 1,
         Verdict::Drop(_) | Verdict::Reset(_) | Verdict::Refuse(_) | Verdict::Replace(_) => {
             messages.refused += 1
         }
@@ -314,7 +349,6 @@ mod tests {
     use std::net::SocketAddr;
 
     use callgate_protocols::{build, q931};
-    use callgate_shared::Reason;
 
     use super::*;
     use crate::streams::flag;

@@ -148,7 +148,11 @@ impl Tracker {
                 self.admissions.open(core, context, told, None, (address, Medium::H225));
             }
         }
+        let id = leg.id;
         self.keep(core, leg);
+        if core.has_policy() && sender == Party::Caller {
+            core.path(id);
+        }
         Verdict::Pass
     }
 
@@ -206,6 +210,38 @@ impl Tracker {
             // A call that was only silent may go on.
             self.over(core, &leg, reason != EndReason::Inactivity);
         }
+    }
+
+    /// A limit of the call policy has ended this call: its next legs end too. To be called before [`Self::ended`].
+    ///
+    /// Gives the ends of its call signalling connection, by [`Party`], and a ReleaseComplete for each; `None` where that
+    /// carries other calls, which must not suffer.
+    pub(crate) fn limited(
+        &mut self,
+        core: &mut Core,
+        call: &Call,
+    ) -> Option<([SocketAddr; 2], [Vec<u8>; 2])> {
+        let leg = self.legs.get(&call.id)?;
+        let (ends, reference, guid) = (leg.ends, leg.reference, leg.guid);
+        let alone = self.connections.get(&Connection::new(ends[0], ends[1]));
+        let alone = alone.is_some_and(|calls| calls.as_slice() == [call.id]);
+        let next = guid.map(|guid| self.load.legs_of(guid)).unwrap_or_default();
+        for id in next.into_iter().filter(|id| *id != call.id) {
+            let Some(other) = core.call(id).filter(|other| {
+                let granted = other.granted.as_deref();
+                granted.is_some_and(|granted| granted.ticket.is_none())
+            }) else {
+                continue;
+            };
+            let other = other.clone();
+            core.end_call(id, EndReason::Limit);
+            self.ended(core, &other, EndReason::Limit);
+        }
+        let words = |to: Party| {
+            let why = callgate_protocols::refuse::Why::Limit;
+            callgate_protocols::refuse::release_complete(reference, to == Party::Caller, guid, why)
+        };
+        alone.then(|| (ends, [words(Party::Caller), words(Party::Callee)]))
     }
 
     /// Time passes.

@@ -23,6 +23,7 @@ pub mod call;
 pub mod core;
 pub mod engine;
 pub mod event;
+pub mod farewell;
 pub mod finished;
 pub mod fragments;
 pub mod h323;

@@ -17,6 +17,7 @@
 mod dialling;
 mod gateway;
 mod media;
+mod release;
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -33,6 +34,7 @@ use crate::core::Core;
 use crate::event::{Event, EventKind};
 use dialling::Dialling;
 use gateway::{Gateway, Purpose, Scope, Transaction};
+use release::Over;
 
 /// How long a deletion or a restart may stay without a response before it counts as done.
 pub const DELETE_GRACE: Duration = Duration::from_secs(5);
@@ -50,6 +52,7 @@ const MAX_GATEWAYS: usize = 10_000;
 pub struct Tracker {
     gateways: HashMap<IpAddr, Gateway>,
     dialling: Dialling,
+    over: Over,
 }
 
 impl Tracker {
@@ -77,6 +80,11 @@ impl Tracker {
             core.tell(Event::new(context, EventKind::Refused, subject, &text));
             return Verdict::Drop(Reason::AlgRefused);
         }
+        if let [message] = messages.as_slice()
+            && let Some(verdict) = self.over.read(context, message)
+        {
+            return verdict;
+        }
         for message in &messages {
             let verdict = match message.start {
                 Start::Command { verb, endpoint } => self.command(core, context, message, verb, endpoint),
@@ -95,10 +103,19 @@ impl Tracker {
     /// Time passes: carries out what has waited for a response for too long, and forgets old transactions.
     pub fn tick(&mut self, core: &mut Core, now: Time) {
         self.dialling.tick(core, now);
+        self.over.tick(core, now);
         self.gateways.retain(|_, gateway| {
             gateway.tick(core, now);
             !gateway.is_idle(now)
         });
+    }
+
+    /// A limit of the call policy has ended this call: gateway and agent are told, and it is not opened again. To be
+    /// called before [`Self::ended`].
+    pub fn limited(&mut self, core: &mut Core, call: &Call, now: Time) {
+        let gateway = self.gateways.get(&call.signalling[Party::Callee as usize].ip());
+        let endpoints = gateway.map(|gateway| gateway.endpoints(&call.key)).unwrap_or_default();
+        self.over.limited(core, call, endpoints, now);
     }
 
     /// The core has ended this call by itself.
@@ -162,6 +179,14 @@ impl Tracker {
         if gateway.find(message.transaction, by_gateway, |asked| asked == agent).is_some() {
             return Verdict::Pass;
         }
+        let arrives = verb == Verb::Create
+            && message.call.is_some_and(|key| gateway.call(key).is_none())
+            && !self.dialling.has_granted((ip, endpoint));
+        let arrival = match arrives.then(|| self.arrives(core, context, message, endpoint)).transpose() {
+            Ok(arrival) => arrival.flatten(),
+            Err(verdict) => return verdict,
+        };
+        let gateway = self.gateways.entry(ip).or_default();
         let (purpose, patience) = match verb {
             Verb::Create => (Purpose::Create, HISTORY),
             Verb::Modify => (Purpose::Modify, HISTORY),
@@ -183,7 +208,15 @@ impl Tracker {
         if verb == Verb::Create
             && let Some(call) = message.call.and_then(|key| gateway.call(key))
         {
-            self.dialling.claim(core, (ip, endpoint), call);
+            match arrival {
+                Some(granted) => core.grant(call, Some(granted)),
+                None => self.dialling.claim(core, (ip, endpoint), call),
+            }
+            if core.has_policy() {
+                core.path(call);
+            }
+        } else {
+            core.give_back(arrival, context.now);
         }
         match begun {
             Ok(()) => Verdict::Pass,

@@ -137,6 +137,7 @@ impl Tracker {
             session.drop_call(reference);
             if reason == EndReason::Limit {
                 session.refuse(reference);
+                session.limited = Some(reference).filter(|_| held.on_line && session.whole);
             }
         }
     }
@@ -235,6 +236,11 @@ impl Tracker {
             core.tell(Event::new(context, EventKind::Violation, &session.name, &text));
             return Verdict::Drop(Reason::AlgRefused);
         }
+        if message.id == KEEP_ALIVE
+            && let Some(verdict) = dialling::leaves(core, context, session, frame)
+        {
+            return verdict;
+        }
         match message.body {
             Body::Register(register) => return self.register(core, context, session, &register),
             Body::TokenRequest(name) => return self.token(core, context, session, name),
@@ -265,6 +271,9 @@ impl Tracker {
         }
     }
 }
+
+/// What a phone sends every now and then.
+const KEEP_ALIVE: u32 = 0x0000;
 
 /// The messages of a call that nobody needs before registration.
 fn is_call(id: u32) -> bool {

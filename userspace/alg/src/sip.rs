@@ -23,6 +23,7 @@ mod hop;
 mod media;
 mod policy;
 mod registrations;
+mod release;
 mod subscriptions;
 
 use std::collections::HashMap;
@@ -36,13 +37,15 @@ use callgate_shared::Reason;
 use callgate_shared::policy::Inspect;
 
 use crate::action::{Context, EndReason, Time, Verdict};
-use crate::call::Call;
+use crate::call::{Call, Party};
 use crate::core::Core;
+use crate::farewell::Farewells;
 use hop::{Hop, Purpose, Transaction};
 use media::Line;
 use policy::{Screen, Why};
 use registrations::Registrations;
 pub use registrations::{Binding, is_binding};
+use release::Way;
 
 /// How long a BYE may stay without a response before its dialog closes all the same: three retransmissions
 /// (RFC 3261 section 17.1.2.2). Its sender has stopped listening long since (section 15.1.1).
@@ -71,6 +74,8 @@ pub struct Tracker {
     screen: Screen,
     /// Calls that a limit has ended, by Call-ID, and until when that is remembered.
     limited: HashMap<String, Time>,
+    /// BYEs of the firewall's own, by transaction.
+    farewells: Farewells<u64>,
 }
 
 impl Tracker {
@@ -83,6 +88,13 @@ impl Tracker {
             Ok(message) => message,
             Err(error) => return policy::not_sip(core, context, error),
         };
+        if let Start::Response { status, .. } = message.start
+            && message.method() == Method::Bye
+            && !self.farewells.is_empty()
+            && self.farewells.answered(&transaction_id(&message), status >= 200)
+        {
+            return Verdict::Absorb;
+        }
         let checked = match message.start {
             Start::Request { .. } => self.check_request(core, context, bytes, &message),
             Start::Response { status, .. } => self.check_response(core, context, bytes, &message, status),
@@ -117,6 +129,7 @@ impl Tracker {
         self.registrations.tick(core, now);
         self.screen.tick(now);
         self.limited.retain(|_, until| *until > now);
+        self.farewells.tick(core, now);
     }
 
     /// The core has ended this call by itself.
@@ -131,12 +144,27 @@ impl Tracker {
         }
     }
 
-    /// A limit of the call policy has ended this call: what its parties offer each other next is answered 481, so that
-    /// they hang up (RFC 3261 section 12.2.1.2).
-    pub fn limited(&mut self, call: &Call, now: Time) {
+    /// A limit of the call policy has ended this call: its parties are told by BYE, where that can be, and what they
+    /// offer each other next is answered 481, so that they hang up (RFC 3261 section 12.2.1.2). Its other hops end too.
+    /// To be called before [`Self::ended`].
+    pub fn limited(&mut self, core: &mut Core, call: &Call, now: Time) {
         if self.limited.len() < MAX_LIMITED {
             self.limited.insert(call.key.clone(), now + LIMITED);
         }
+        let Some(hops) = self.calls.get_mut(&call.key) else { return };
+        if let Some(hop) = hops.iter().find(|hop| hop.id == call.id) {
+            hop.say_bye(core, &mut self.farewells, &call.key, now);
+        }
+        let called = call.granted.as_deref().map(|granted| &granted.called);
+        hops.retain(|hop| {
+            let granted = core.call(hop.id).and_then(|call| call.granted.as_deref());
+            let passes_on = granted.is_some_and(|granted| granted.ticket.is_none())
+                && granted.map(|granted| &granted.called) == called;
+            if passes_on && hop.id != call.id {
+                core.end_call(hop.id, EndReason::Limit);
+            }
+            !passes_on || hop.id == call.id
+        });
     }
 
     /// Takes up the calls of an earlier run from their records; calls of other protocols are left alone.
@@ -178,6 +206,9 @@ impl Tracker {
         let offers = matches!(method, Method::Invite | Method::Update | Method::Prack);
         if offers && self.limited.contains_key(message.call_id) {
             return self.refuse_request(core, context, bytes, message, Why::Limited);
+        }
+        if core.has_policy() && message.to.tag.is_some() {
+            self.learn_way(core, context, message);
         }
         match method {
             Method::Invite if message.to.tag.is_none() => return self.invite(core, context, bytes, message),
@@ -242,9 +273,29 @@ impl Tracker {
             return Verdict::Pass;
         };
         let (id, number) = (transaction_id(message), message.cseq.number);
+        if core.has_policy() {
+            hop.learn_back(Way::back(context, message), release::uris(message));
+            core.path(hop.id);
+        }
         hop.invite(core, context, id, number, described, message.replaces());
         hop.remember(core);
         Verdict::Pass
+    }
+
+    /// A request within a dialog tells how its sender reaches the other party, and where it is reached itself.
+    fn learn_way(&mut self, core: &mut Core, context: &Context, message: &Message) {
+        let (from, to) = (message.from.tag.unwrap_or_default(), message.to.tag.unwrap_or_default());
+        for hop in self.calls.get_mut(message.call_id).into_iter().flatten() {
+            let Some((sender, dialog)) = hop.dialog(from, to) else { continue };
+            if hop.nearness(sender, context) == 0 && !hop.is_only_way(sender, context) {
+                continue;
+            }
+            let contact = message.contacts().next().and_then(Result::ok).map(|contact| contact.uri);
+            hop.learn(dialog, sender, context, message, contact);
+            if sender == Party::Caller {
+                core.path(hop.id);
+            }
+        }
     }
 
     /// A request within a dialog; whether the dialog is known.

@@ -358,6 +358,34 @@ impl Streams {
         Outcome { verdict, closing }
     }
 
+    /// Ends a connection for this reason: its ends, which are told so at once, count from the numbers given, by end. What
+    /// comes after is refused.
+    ///
+    /// `None` where that cannot be done: it is not known, not from its handshake on, over already, or an end is in the
+    /// midst of a message, so that whatever it is told would be read as the rest of it.
+    pub fn end(&mut self, ends: [SocketAddr; 2], reason: Reason) -> Option<[u32; 2]> {
+        let side = usize::from(ends[0] > ends[1]);
+        let key = if side == 0 { (ends[0], ends[1]) } else { (ends[1], ends[0]) };
+        let connection = self.connections.get_mut(&key)?;
+        let between = |direction: &Direction| {
+            direction.start == Start::Handshake
+                && direction.refused.is_none()
+                && !direction.closed
+                && direction.pieces.len() <= 1
+                && direction.read == direction.whole()
+        };
+        if connection.over || connection.reset || connection.refused.is_some() {
+            return None;
+        }
+        if !connection.directions.iter().all(between) {
+            return None;
+        }
+        let next = |side: usize| connection.directions[side].next();
+        let numbers = [next(side)?, next(1 - side)?];
+        connection.refused = Some(reason);
+        Some(numbers)
+    }
+
     /// Forgets connections that are over or have long been silent. To be called about every second.
     pub fn tick(&mut self, now: Time) {
         let kept = &mut self.kept;

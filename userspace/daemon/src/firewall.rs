@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
 use anyhow::Result;
-use callgate_alg::action::{Action, Time};
+use callgate_alg::action::{Action, EndReason, Saying, Time};
 use callgate_alg::core::Bounds;
 use callgate_alg::{Engine, Verdict, policy};
 use callgate_api::{ErrorReply, ReloadError, ReloadReply};
@@ -32,6 +32,8 @@ use crate::interfaces::{Interface, Interfaces};
 use crate::journal::Journal;
 use crate::kernel::{self, EventRing, Kernel};
 use crate::machine::own_addresses;
+use crate::memory::{self, Memory};
+use crate::paths::{Paths, Seen};
 use crate::records::Records;
 use crate::rulesfile::{self, RulesError};
 use crate::tap::VNET_HEADER;
@@ -57,6 +59,8 @@ pub struct Firewall {
     pub(crate) events: Events,
     pub(crate) defence: Defence,
     pub(crate) records: Records,
+    paths: Paths,
+    memory: Memory,
     journal: Journal,
     swept: Time,
 }
@@ -98,6 +102,10 @@ impl Firewall {
         engine.set_zone(TimeZone::system());
         engine.set_plan(rules.call_policy().cloned());
         engine.set_clock(now, Timestamp::now());
+        let (memory, told) = Memory::open(state_dir);
+        for (what, age) in &told {
+            engine.recall(what, *age, now);
+        }
         if !calls.is_empty() {
             info!(calls = calls.len(), "took up the calls of an earlier run");
         }
@@ -126,6 +134,8 @@ impl Firewall {
             events: Events::new(now),
             defence,
             records,
+            paths: Paths::default(),
+            memory,
             journal,
             swept: Time::default(),
         };
@@ -197,16 +207,19 @@ impl Firewall {
         Ok(reply)
     }
 
-    /// Reads a packet a tap has handed over, `virtio_net_hdr` first, and does what its message asks for.
-    pub fn inspect(&mut self, interface: &Interface, packet_bytes: &[u8]) -> Outcome {
+    /// Reads a packet that one of an interface's taps has handed over, `virtio_net_hdr` first, and does what its message
+    /// asks for.
+    pub fn inspect(&mut self, interface: &Rc<Interface>, direction: usize, packet_bytes: &[u8]) -> Outcome {
         let Some((vnet, bytes)) = packet_bytes.split_at_checked(VNET_HEADER) else { return Outcome::Keep };
         let Ok(packet) = packet::parse(&bytes) else { return Outcome::Keep };
         let verdict = self.read(vnet, bytes, &packet);
-        self.carry_out(self.rules.zone_of(&interface.name));
+        let seen = Seen { interface, direction, frame: bytes, packet: &packet };
+        self.carry_out(self.rules.zone_of(&interface.name), Some(&seen));
         let observe = self.rules.settings().mode == Mode::Observe;
         let Some(reason) = verdict.reason() else {
             return match verdict {
                 _ if observe => Outcome::Keep,
+                Verdict::Absorb => Outcome::Keep,
                 Verdict::Replace(replacement) => {
                     let frame = frame::patched(vnet, bytes, &packet, &replacement.patches);
                     frame.map_or(Outcome::Keep, Outcome::Instead)
@@ -257,7 +270,7 @@ impl Firewall {
     }
 
     /// Carries out what the engine wants, before the packet that caused it, from this zone, goes on.
-    fn carry_out(&mut self, zone: u8) {
+    fn carry_out(&mut self, zone: u8, seen: Option<&Seen<'_>>) {
         let now = now();
         for action in self.engine.take_actions() {
             self.journal.record(&action);
@@ -280,6 +293,7 @@ impl Firewall {
                 }
                 Action::Ended(call, reason) => {
                     self.records.forget(call.id);
+                    self.paths.leave(call.id, *reason == EndReason::Limit, now);
                     info!(
                         call = call.id.0,
                         key = call.key,
@@ -293,6 +307,16 @@ impl Firewall {
                 Action::Finished(call) => {
                     let rule = rule_name(&self.rules, &self.compiled, call.slot);
                     self.records.finished(call, rule, now, SystemTime::now());
+                    Ok(())
+                }
+                Action::Path(call) => {
+                    if let Some(seen) = seen {
+                        self.paths.learn(*call, seen);
+                    }
+                    Ok(())
+                }
+                Action::Say(saying) => {
+                    self.say(saying);
                     Ok(())
                 }
                 Action::Event(event) => {
@@ -314,6 +338,23 @@ impl Firewall {
         }
     }
 
+    /// Says something of the firewall's own, where it holds what it reads.
+    fn say(&self, saying: &Saying) {
+        if self.rules.settings().mode == Mode::Observe {
+            return;
+        }
+        let said = match self.paths.frame(saying) {
+            Some((tap, frame)) => tap.write(&frame).map_err(|error| error.to_string()),
+            None => Err("no packet of it has shown the way".to_owned()),
+        };
+        match said {
+            Ok(()) => debug!(call = saying.call.0, to = %saying.to, "told that the call is over"),
+            Err(error) => {
+                debug!(call = saying.call.0, to = %saying.to, error, "cannot tell that the call is over")
+            }
+        }
+    }
+
     /// Tells the kernel half that the daemon is alive. To be called every 100 ms.
     pub fn heartbeat(&mut self) {
         if let Err(error) = self.kernel.heartbeat(now()) {
@@ -328,6 +369,8 @@ impl Firewall {
             warn!(%error, "cannot take the heartbeat back");
         }
         self.records.close();
+        self.memory.keep(self.engine.remember(usize::MAX, now()));
+        self.memory.close();
     }
 
     /// Time passes. To be called about every second.
@@ -339,7 +382,9 @@ impl Firewall {
         }
         self.engine.set_clock(now, Timestamp::now());
         self.engine.tick(now);
-        self.carry_out(ZONE_NONE);
+        self.memory.keep(self.engine.remember(memory::MOST, now));
+        self.paths.tick(now);
+        self.carry_out(ZONE_NONE, None);
         self.defend(now);
     }
 

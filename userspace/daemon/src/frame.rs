@@ -3,7 +3,7 @@
 
 use std::net::IpAddr;
 
-use callgate_alg::action::Denial;
+use callgate_alg::action::{Carrier, Denial};
 use callgate_shared::flow::{TCP, UDP};
 use callgate_shared::packet::{Fragment, Packet, tcp};
 
@@ -89,6 +89,48 @@ pub fn refusal(frame: &[u8], packet: &Packet, denial: &Denial) -> Option<Answers
         to_receiver: segment.answer(Way::On, segment.sequence, segment.acknowledgement, notify),
         to_sender: segment.answer(Way::Back, from, segment.beyond(), reply),
     })
+}
+
+/// A packet's link-layer and IP headers, for what [`said`] says; `None` where they belong to no whole packet, and cannot
+/// be made to.
+pub fn head(frame: &[u8], packet: &Packet) -> Option<Box<[u8]>> {
+    let mut head: Box<[u8]> = frame.get(..usize::from(packet.transport_at))?.into();
+    if packet.fragment != Fragment::Whole {
+        // Of IPv6 a header of its own would have to go.
+        let field = usize::from(packet.network_at) + 6;
+        head.get_mut(field..field + 2).filter(|_| packet.source.is_v4())?.fill(0);
+    }
+    Some(head)
+}
+
+/// Something of the firewall's own, as if `packet` (whose headers up to the transport's are `head`) carried it, or an
+/// answer to it; ends are those of `packet`, not those of the head.
+pub fn said(head: &[u8], packet: &Packet, on: bool, carrier: Carrier, payload: &[u8]) -> Option<Vec<u8>> {
+    let mut head = head.to_vec();
+    let network = usize::from(packet.network_at);
+    let ends = [packet.source, packet.destination].map(IpAddr::from);
+    // Address fields: RFC 791 section 3.1, RFC 8200 section 3.
+    match ends {
+        [IpAddr::V4(source), IpAddr::V4(destination)] => {
+            let field = head.get_mut(network + 12..network + 20)?;
+            field[..4].copy_from_slice(&source.octets());
+            field[4..].copy_from_slice(&destination.octets());
+        }
+        [IpAddr::V6(source), IpAddr::V6(destination)] => {
+            let field = head.get_mut(network + 8..network + 40)?;
+            field[..16].copy_from_slice(&source.octets());
+            field[16..].copy_from_slice(&destination.octets());
+        }
+        _ => return None,
+    }
+    let way = if on { Way::On } else { Way::Back };
+    match carrier {
+        Carrier::Datagram => datagram(&head, packet, way, payload),
+        Carrier::LastSegment { sequence, acknowledgement } => {
+            let segment = Segment { frame: &head, packet, sequence, acknowledgement };
+            segment.answer(way, sequence, acknowledgement, Some(payload))
+        }
+    }
 }
 
 /// The PSH bit of a TCP header: to be handed to the application at once.

@@ -3,6 +3,7 @@
 //! - [`kernel`]: the pinned maps, programs and links; the only place that speaks to aya
 //! - [`tap`], [`frame`]: signalling to user space and back
 //! - [`interfaces`]: what Callgate stands on
+//! - [`paths`]: the ways to the parties of a call, for what the firewall says itself
 //! - [`firewall`]: kernel half, ALG engine and rules as one thing
 //! - [`defence`]: what it does about those it refuses, and for those it knows, by way of [`blocks`], [`scans`] and
 //!   [`peers`]
@@ -11,7 +12,7 @@
 //! - `records`: what is kept of calls that are over
 //! - [`explain`]: what would become of a packet, and why
 //! - [`control`], [`views`]: the control socket, and what it shows
-//! - [`rulesfile`], [`journal`], [`lock`]: what is on disk
+//! - [`rulesfile`], [`journal`], [`memory`], [`lock`]: what is on disk
 
 pub mod blocks;
 pub mod control;
@@ -25,6 +26,8 @@ pub mod journal;
 pub mod kernel;
 pub mod lock;
 pub mod machine;
+pub mod memory;
+pub mod paths;
 pub mod peers;
 mod records;
 pub mod rulesfile;

@@ -164,7 +164,7 @@ async fn read_tap(firewall: Rc<RefCell<Firewall>>, interface: std::rc::Weak<Inte
                     return;
                 }
             };
-            let outcome = firewall.borrow_mut().inspect(&interface, &buffer[..length]);
+            let outcome = firewall.borrow_mut().inspect(&interface, direction, &buffer[..length]);
             let other = &interface.taps[1 - direction];
             if let Err(error) = put_back(&tap, other, &buffer[..length], outcome) {
                 warn!(tap = tap.name(), %error, "cannot put a packet back");

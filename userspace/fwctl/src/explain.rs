@@ -188,7 +188,8 @@ fn signalling(protocol: &str, judgement: Judgement, actions: &[Action]) -> Expla
         }
         Action::Ended(call, reason) => Some(format!("ends call {}: {}", call.key, reason.name())),
         Action::Update(_) | Action::Call(_) | Action::Finished(_) => None,
-        Action::Event(_) | Action::Suspect(_) => None,
+        Action::Say(saying) => Some(format!("says something of its own to {}", saying.to)),
+        Action::Path(_) | Action::Event(_) | Action::Suspect(_) => None,
     });
     ExplainedStep { stage: "signalling".to_owned(), text, notes: notes.collect() }
 }

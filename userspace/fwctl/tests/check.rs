@@ -82,6 +82,36 @@ fn good_rules_are_counted() {
     assert!(answer["kernel"]["bytes"].as_u64().expect("bytes") > 100_000, "the table of services alone");
 }
 
+/// A policy whose emergency pattern has ten numbers, each of which is tried.
+const POLICY: &str = "
+[policy]
+emergency = [\"11[0-9]\", \"9911\"]
+unmatched = \"refuse\"
+[policy.permission]
+local = { patterns = [\"0\"] }
+[[policy.caller]]
+name = \"office\"
+numbers = [\"2..\"]
+outgoing = [\"local\"]
+";
+
+#[test]
+fn emergency_numbers_are_tried_and_said_to_be_free() {
+    let files = Files::new(&[("rules.toml", &format!("{GOOD}{POLICY}"))]);
+    let (status, out, _) = files.check(&[]);
+    assert_eq!(status, 0, "{out}");
+    let told = "call policy: 1 permission, 1 pattern, 1 caller, 11 emergency numbers tried, none refused";
+    assert!(out.contains(told), "{out}");
+    let (status, out, _) = files.check(&["--json"]);
+    assert_eq!((status, &answer(&out)["call_policy"]["emergency_numbers"]), (0, &json!(11)), "{out}");
+    // What would decide about one of them is an error with its place.
+    let shadowed = POLICY.replace("patterns = [\"0\"]", "patterns = [\"0\", \"112$\"]");
+    let files = Files::new(&[("rules.toml", &format!("{GOOD}{shadowed}"))]);
+    let (status, out, error) = files.check(&[]);
+    assert_eq!(status, 1, "{out}");
+    assert!(error.contains("rules.toml:") && error.contains("112$"), "{error}");
+}
+
 #[test]
 fn bad_rules_are_refused() {
     let files = Files::new(&[("rules.toml", &GOOD.replace("\"track\"", "\"trakc\""))]);

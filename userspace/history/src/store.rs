@@ -194,6 +194,29 @@ impl Store {
         self.forget(host, &format!("1 = 1 ORDER BY id LIMIT {records}"))
     }
 
+    /// Forgets the oldest of this firewall's records of attempts that were refused, so many; how many it were.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub fn forget_refused(&mut self, host: &str, records: u64) -> Result<u64, Error> {
+        self.forget(host, &format!("refused = 1 ORDER BY started LIMIT {records}"))
+    }
+
+    /// How many records of attempts that were refused are this firewall's.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub fn count_refused(&mut self, host: &str) -> Result<u64, Error> {
+        let (own, values) = self.own(host);
+        let mut count = 0;
+        let statement = format!("SELECT COUNT(*) FROM calls WHERE {own} AND refused = 1");
+        self.connection.query(&statement, &values, &mut |row| {
+            count = u64::try_from(row.integer(0)?).unwrap_or_default();
+            Ok(())
+        })?;
+        Ok(count)
+    }
+
     fn forget(&mut self, host: &str, which: &str) -> Result<u64, Error> {
         let (own, values) = self.own(host);
         let statement =
@@ -215,6 +238,9 @@ impl Store {
         }
     }
 }
+
+/// Where there is no room for all, records of refused attempts may take this part of it.
+const REFUSED_SHARE: u64 = 4;
 
 /// The database as the end of a queue.
 #[derive(Debug)]
@@ -280,7 +306,15 @@ impl StoreSink {
             self.count = self.count.saturating_sub(old);
             let excess = self.count.saturating_sub(u64::from(self.settings.max)).min(TRIM_CHUNK);
             if excess > 0 {
-                self.count = self.count.saturating_sub(store.forget_oldest(&self.host, excess)?);
+                // Who tries in vain, again and again, must not push out the calls that were made.
+                let share = u64::from(self.settings.max) / REFUSED_SHARE;
+                let refused = store.count_refused(&self.host)?.saturating_sub(share).min(excess);
+                let gone = if refused > 0 { store.forget_refused(&self.host, refused)? } else { 0 };
+                self.count = self.count.saturating_sub(gone);
+                let rest = excess.saturating_sub(gone);
+                if rest > 0 {
+                    self.count = self.count.saturating_sub(store.forget_oldest(&self.host, rest)?);
+                }
             }
             if old < TRIM_CHUNK && excess < TRIM_CHUNK {
                 self.trimmed = Instant::now();

@@ -84,8 +84,8 @@ pub struct Decision {
     pub ticket: Option<Ticket>,
     /// The permission that the called number needs; `None` where no pattern has it.
     pub permission: Option<Arc<str>>,
-    /// The `[[policy.caller]]` the caller is; `None` where it is none.
-    pub caller_entry: Option<Arc<str>>,
+    /// The place of the entry that the caller is, among [`crate::Spec::callers`]; `None` where it is none.
+    pub caller_entry: Option<usize>,
     /// The caller's number, normalised; empty where it has none.
     pub caller: Number,
     /// The called number, normalised; empty where it has none, and where it is a pin.

@@ -2,7 +2,8 @@
 //!
 //! Owns the calls that are up, rates, minutes of the day, scores, and who is registered. All of it is
 //! bounded: callers beyond [`MOST_CALLERS`] share one account, calls beyond [`MOST_CALLS`] are refused
-//! (emergency calls are permitted and not counted). Nothing of it outlives the process.
+//! (emergency calls are permitted and not counted). It dies with the process, but for what is told to the next one
+//! ([`Desk::remember`], [`Desk::recall`]).
 //!
 //! What refuses is asked in this order: is it an emergency call (nothing more is asked), is the caller
 //! suspected, does it hold the permission, is the called party or trunk open to it, is the number blocked at
@@ -11,6 +12,7 @@
 mod accounts;
 mod bucket;
 mod destinations;
+mod memory;
 mod registrations;
 mod score;
 #[cfg(test)]
@@ -27,6 +29,7 @@ use jiff::tz::TimeZone;
 use crate::decision::{
     Admission, Alarm, AlarmKind, Attempt, Decision, Now, Over, Registration, Ticket, Verdict, Why,
 };
+use crate::hash::BuildQuick;
 use crate::number::Number;
 use crate::plan::{Dialled, Plan};
 use crate::spec::{Block, Caller, Fraud, Limits, PermissionSet};
@@ -37,6 +40,8 @@ use registrations::Registrations;
 use score::Sign;
 
 pub use accounts::MOST_CALLERS;
+use memory::Changed;
+pub use memory::{Memory, Used};
 
 /// Calls that are counted at a time.
 pub const MOST_CALLS: usize = 250_000;
@@ -75,11 +80,14 @@ pub struct Desk {
     /// By the plan's permissions, calls that are up.
     permissions: Vec<u32>,
     accounts: Accounts,
-    calls: HashMap<Ticket, Call>,
+    calls: HashMap<Ticket, Call, BuildQuick>,
     last: u64,
     bells: BinaryHeap<Reverse<(Millis, Bell)>>,
     destinations: Destinations,
     registrations: Registrations,
+    changed: Changed,
+    /// Destinations that are not remembered yet.
+    new_destinations: Vec<String>,
 }
 
 /// A call that is up.
@@ -115,8 +123,19 @@ enum Bell {
 struct Clock {
     minute: i64,
     local: DateTime,
+    /// Of blocks in other zones, by their places; empty where there is none.
+    blocks: Vec<DateTime>,
     /// A number for the day.
     day: i32,
+}
+
+/// Which way a call is seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    /// Somebody makes it.
+    Out,
+    /// It comes to somebody.
+    In,
 }
 
 /// What an attempt comes down to.
@@ -137,15 +156,17 @@ impl Desk {
             groups: vec![Bucket::default(); spec.callers.len()],
             permissions: vec![0; spec.permissions.len()],
             machine: zone,
-            clock: Clock { minute: i64::MIN, local: DateTime::ZERO, day: 0 },
+            clock: Clock { minute: i64::MIN, local: DateTime::ZERO, blocks: Vec::new(), day: 0 },
             latest: 0,
             all: Bucket::default(),
             accounts: Accounts::default(),
-            calls: HashMap::new(),
+            calls: HashMap::default(),
             last: 0,
             bells: BinaryHeap::new(),
             destinations: Destinations::default(),
             registrations: Registrations::default(),
+            changed: Changed::default(),
+            new_destinations: Vec::new(),
             plan,
         }
     }
@@ -209,7 +230,27 @@ impl Desk {
     pub fn decide(&mut self, attempt: &Attempt<'_>, now: Now) -> Decision {
         let at = self.at(now);
         let plan = self.plan.clone();
-        let (mut decision, asked, needed) = self.weigh(&plan, attempt, at);
+        let (decision, asked, needed) = self.weigh(&plan, attempt, Way::Out, at);
+        self.settle(&plan, attempt, (decision, asked, needed), at)
+    }
+
+    /// Decides about a call that comes to a party, whoever has dialled what: whether it takes calls from this number, and
+    /// whether there is room. Needs no permission, as nobody can tell which.
+    pub fn receive(&mut self, attempt: &Attempt<'_>, now: Now) -> Decision {
+        let at = self.at(now);
+        let plan = self.plan.clone();
+        let weighed = self.weigh(&plan, attempt, Way::In, at);
+        self.settle(&plan, attempt, weighed, at)
+    }
+
+    /// Carries out what was decided.
+    fn settle(
+        &mut self,
+        plan: &Plan,
+        attempt: &Attempt<'_>,
+        (mut decision, asked, needed): (Decision, Asked, Option<usize>),
+        at: Millis,
+    ) -> Decision {
         if decision.emergency || decision.pin {
             decision.ticket = self.uncounted(asked.account);
             let account = self.accounts.get_mut(asked.account);
@@ -223,8 +264,8 @@ impl Desk {
             return decision;
         }
         match decision.verdict {
-            Verdict::Permit => self.permitted(&plan, &mut decision, &asked, needed, at),
-            Verdict::Refuse(why) => self.refused(&plan, &mut decision, &asked, why, at),
+            Verdict::Permit => self.permitted(plan, &mut decision, &asked, needed, at),
+            Verdict::Refuse(why) => self.refused(plan, &mut decision, &asked, why, at),
         }
         decision
     }
@@ -233,7 +274,7 @@ impl Desk {
     pub fn consult(&mut self, attempt: &Attempt<'_>, now: Now) -> Decision {
         let at = self.at(now);
         let plan = self.plan.clone();
-        self.weigh(&plan, attempt, at).0
+        self.weigh(&plan, attempt, Way::Out, at).0
     }
 
     /// Why an attempt is refused whatever is dialled after what is called so far; `None` while some number
@@ -249,7 +290,7 @@ impl Desk {
         let mut numbers = vec![plan.dialled(dialled)?.raw.to_string()];
         while let Some(number) = numbers.pop() {
             let attempt = Attempt { called: &[&number], ..*attempt };
-            match self.weigh(&plan, &attempt, at).0.verdict {
+            match self.weigh(&plan, &attempt, Way::Out, at).0.verdict {
                 // A single number's owner says no: the next is somebody else's.
                 Verdict::Permit | Verdict::Refuse(Why::Incoming) => return None,
                 Verdict::Refuse(why) => refusal = refusal.or(Some(why)),
@@ -305,6 +346,11 @@ impl Desk {
         if let Some(since) = call.answered {
             let day = self.clock.day;
             self.usages(&call, |usage| usage.stop(day, at, since));
+            if call.counted {
+                self.changed.all = true;
+                self.changed.groups.extend(call.groups.into_iter().flatten());
+                self.change(call.account);
+            }
         }
         self.accounts.get_mut(call.account).calls -= 1;
         if !call.counted {
@@ -331,7 +377,9 @@ impl Desk {
             }
             _ => None,
         };
-        raised.map(|kind| account.suspicion(kind)).into_iter().collect()
+        let alarms = raised.map(|kind| account.suspicion(kind)).into_iter().collect();
+        self.change(call.account);
+        alarms
     }
 
     /// Calls whose limit has come: they are to be ended now. Each is told once, and counts until
@@ -381,14 +429,6 @@ impl Desk {
         self.registrations.remove(registration);
     }
 
-    /// A destination that was called before this desk began; as [`AlarmKind::FirstSeen`] names it: `+44`,
-    /// `+1876`.
-    pub fn seen_before(&mut self, destination: &str) {
-        if let Some(number) = Number::read(destination) {
-            self.destinations.add(&number);
-        }
-    }
-
     /// The time as a number, with the clock on the wall set to it.
     fn at(&mut self, now: Now) -> Millis {
         let minute = now.wall.as_second().div_euclid(60);
@@ -396,24 +436,34 @@ impl Desk {
             let zone = self.plan.spec().time_zone.as_ref().unwrap_or(&self.machine);
             let local = zone.to_datetime(now.wall);
             let day = i32::from(local.year()) * 366 + i32::from(local.date().day_of_year());
-            self.clock = Clock { minute, local, day };
+            let blocks = &self.plan.spec().blocks;
+            let elsewhere = blocks.iter().any(|block| block.time_zone.is_some());
+            let told =
+                |block: &Block| block.time_zone.as_ref().map_or(local, |zone| zone.to_datetime(now.wall));
+            let blocks = if elsewhere { blocks.iter().map(told).collect() } else { Vec::new() };
+            self.clock = Clock { minute, local, blocks, day };
         }
         self.latest = self.latest.max(millis(now.since));
         self.latest
     }
 
     /// The answer, who asks, and the place of the permission that is needed. Nothing is counted.
-    fn weigh(&mut self, plan: &Plan, attempt: &Attempt<'_>, at: Millis) -> (Decision, Asked, Option<usize>) {
+    fn weigh(
+        &mut self,
+        plan: &Plan,
+        attempt: &Attempt<'_>,
+        way: Way,
+        at: Millis,
+    ) -> (Decision, Asked, Option<usize>) {
         let mut numbers = attempt.called.iter().filter_map(|name| plan.dialled(name));
         let first = numbers.next();
         let asked = self.asked(plan, attempt, first.as_ref(), at);
         let spec = plan.spec();
-        let entry = asked.entry.and_then(|place| spec.callers.get(place as usize));
         let mut decision = Decision {
             verdict: Verdict::Permit,
             ticket: None,
             permission: None,
-            caller_entry: entry.map(|entry| entry.name.clone()),
+            caller_entry: asked.entry.map(|place| place as usize),
             caller: asked.caller.map_or(Number::EMPTY, |caller| caller.normal),
             called: first.map_or(Number::EMPTY, |called| called.normal),
             emergency: false,
@@ -431,10 +481,10 @@ impl Desk {
             decision.called = Number::EMPTY;
             return (decision, asked, None);
         }
-        let (mut refusal, needed) = self.judge(plan, &asked, first.as_ref(), at);
+        let (mut refusal, needed) = self.judge(plan, &asked, first.as_ref(), way, at);
         // Each of its numbers must be permitted; the first tells the permission.
         for number in numbers {
-            refusal = refusal.or_else(|| self.judge(plan, &asked, Some(&number), at).0);
+            refusal = refusal.or_else(|| self.judge(plan, &asked, Some(&number), way, at).0);
         }
         let permission = needed.and_then(|place| spec.permissions.get(place));
         decision.permission = permission.map(|permission| permission.name.clone());
@@ -490,11 +540,13 @@ impl Desk {
         plan: &Plan,
         asked: &Asked,
         number: Option<&Dialled>,
+        way: Way,
         at: Millis,
     ) -> (Option<Why>, Option<usize>) {
         let spec = plan.spec();
         let entry_of = |place: Option<u32>| place.and_then(|place| spec.callers.get(place as usize));
-        let Ok(needed) = plan.needs(number) else { return (Some(Why::NoPattern), None) };
+        let needed = if way == Way::In { Ok(None) } else { plan.needs(number) };
+        let Ok(needed) = needed else { return (Some(Why::NoPattern), None) };
         let account = self.accounts.get(asked.account);
         if let Some(fraud) = &spec.fraud
             && let (Some(limit), Some(place)) = (fraud.refuse, needed)
@@ -519,13 +571,14 @@ impl Desk {
         {
             return (Some(Why::Incoming), needed);
         }
-        let blocked = number.is_some_and(|number| {
+        let blocked = number.filter(|_| way == Way::Out).is_some_and(|number| {
             let exempt = |block: &Block| {
                 asked.entry.is_some_and(|entry| block.exempt.contains(&(entry as usize)))
                     || block.pin && account.unlocked > at
             };
             spec.blocks.iter().enumerate().any(|(place, block)| {
-                plan.blocks(place, number) && block.hours.contains(self.clock.local) && !exempt(block)
+                let local = self.clock.blocks.get(place).copied().unwrap_or(self.clock.local);
+                plan.blocks(place, number) && block.hours.contains(local) && !exempt(block)
             })
         });
         (blocked.then_some(Why::AfterHours), needed)
@@ -576,6 +629,7 @@ impl Desk {
         if let Some(kind) = account.score.add(fraud, Sign::Failed, at) {
             decision.alarms.push(account.suspicion(kind));
         }
+        self.change(asked.account);
     }
 
     fn permitted(
@@ -595,14 +649,17 @@ impl Desk {
         {
             let text =
                 format!("{} calls {destination} ({}) for the first time", account.label(), permission.name);
+            self.new_destinations.push(destination.to_owned());
             decision.alarms.push(alarm(AlarmKind::FirstSeen, text));
         }
         if let Some(fraud) = &spec.fraud
             && needed.is_some_and(|place| fraud.permissions.has(place))
             && fraud.night.contains(self.clock.local)
-            && let Some(kind) = account.score.add(fraud, Sign::Night, at)
         {
-            decision.alarms.push(account.suspicion(kind));
+            if let Some(kind) = account.score.add(fraud, Sign::Night, at) {
+                decision.alarms.push(account.suspicion(kind));
+            }
+            self.change(asked.account);
         }
     }
 

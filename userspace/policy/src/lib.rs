@@ -25,6 +25,7 @@
 pub mod addresses;
 pub mod decision;
 pub mod desk;
+mod hash;
 pub mod hours;
 pub mod name;
 pub mod number;
@@ -38,7 +39,7 @@ pub use decision::{
     Admission, Alarm, AlarmKind, Answer, Attempt, Decision, Now, Over, Party, Protocol, Registration, Ticket,
     Verdict, Why,
 };
-pub use desk::{Desk, Outcome};
+pub use desk::{Desk, Memory, Outcome};
 pub use hours::Hours;
 pub use name::Pattern;
 pub use number::Number;

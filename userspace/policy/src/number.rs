@@ -26,6 +26,12 @@ impl Number {
     /// as are `-`, `.`, `(`, `)` and blanks (RFC 3966, section 5.1.1); `%XX` is read as the character it
     /// stands for.
     pub fn read(text: &str) -> Option<Self> {
+        // Most are what they look like.
+        if (1..=Self::MAX).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit()) {
+            let mut number = Self { length: text.len() as u8, ..Self::EMPTY };
+            number.bytes[..text.len()].copy_from_slice(text.as_bytes());
+            return Some(number);
+        }
         let text = text.trim();
         let text = match text.split_once(':') {
             Some((scheme, rest)) if is_scheme(scheme) => rest,
@@ -79,8 +85,12 @@ impl Number {
     pub(crate) fn rewritten(&self, strip: usize, prefix: &str) -> Self {
         let rest = self.as_bytes().get(strip..).unwrap_or_default();
         let mut number = Self { cut: self.cut, ..Self::EMPTY };
-        for byte in prefix.bytes().chain(rest.iter().copied()) {
-            number.push(byte);
+        for part in [prefix.as_bytes(), rest] {
+            let room = &mut number.bytes[usize::from(number.length)..];
+            let fits = part.len().min(room.len());
+            room[..fits].copy_from_slice(&part[..fits]);
+            number.length += fits as u8;
+            number.cut |= fits < part.len();
         }
         number
     }

@@ -179,13 +179,19 @@ impl fmt::Debug for DialPattern {
 }
 
 /// A character of a number as a bit's place.
+#[inline]
 pub(crate) fn symbol(digit: u8) -> u8 {
-    match digit {
-        b'0'..=b'9' => digit - b'0',
-        b'*' => 10,
-        b'#' => 11,
-        _ => 12,
-    }
+    /// By byte; what is no character of a number stands where `+` does.
+    const PLACES: [u8; 256] = {
+        let mut places = [12; 256];
+        let mut place = 0;
+        while place < SYMBOLS.len() {
+            places[SYMBOLS[place] as usize] = place as u8;
+            place += 1;
+        }
+        places
+    };
+    PLACES[usize::from(digit)]
 }
 
 fn symbols(range: RangeInclusive<char>) -> Symbols {

@@ -170,7 +170,7 @@ pub struct Limits {
 }
 
 /// Numbers that are blocked at times.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Block {
     /// Its name.
     pub name: Arc<str>,
@@ -180,6 +180,8 @@ pub struct Block {
     pub allow: Vec<DialPattern>,
     /// When.
     pub hours: Hours,
+    /// Where the hours are told; `None`: as [`Spec::time_zone`] has it.
+    pub time_zone: Option<TimeZone>,
     /// Places of [`Spec::callers`] whom it does not concern.
     pub exempt: Vec<usize>,
     /// Whether a pin opens it.

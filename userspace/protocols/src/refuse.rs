@@ -19,6 +19,8 @@ pub enum Why {
     Exhausted,
     /// H.235 tokens are missing.
     Unauthenticated,
+    /// It has lasted long enough.
+    Limit,
 }
 
 /// A ReleaseComplete, as a whole TPKT: Q.931 with a cause (Q.850), and a reason in its User-User element.
@@ -29,6 +31,7 @@ pub fn release_complete(call_reference: u16, to_origin: bool, call: Option<Guid>
         Why::Forbidden => (CALL_REJECTED, Reason::Root(5)), // noPermission
         Why::Exhausted => (CONGESTION, Reason::Root(1)),    // gatekeeperResources
         Why::Unauthenticated => (CALL_REJECTED, Reason::Added(1)), // securityDenied
+        Why::Limit => (UNSPECIFIED, Reason::Root(11)),      // undefinedReason
     };
     let user_user = encode(|w| {
         // H323-UserInformation, H323-UU-PDU, releaseComplete
@@ -83,6 +86,7 @@ pub fn release_complete_of(
 /// Cause values of Q.850.
 const CALL_REJECTED: u8 = 21;
 const CONGESTION: u8 = 42;
+const UNSPECIFIED: u8 = 31;
 /// Where the cause arose: in a private network that serves the local user.
 const LOCATION: u8 = 1;
 
@@ -268,7 +272,7 @@ impl Rejection {
         let [forbidden, exhausted, unauthenticated] = self.reasons;
         let reason = match why {
             Why::Forbidden => forbidden,
-            Why::Exhausted => exhausted,
+            Why::Exhausted | Why::Limit => exhausted,
             Why::Unauthenticated => unauthenticated,
         };
         encode(|w| {
@@ -296,7 +300,8 @@ mod tests {
 
     #[test]
     fn a_release_tells_its_cause_and_reason() {
-        let told = REASONS.map(|why| {
+        let [forbidden, exhausted, unauthenticated] = REASONS;
+        let told = [forbidden, exhausted, unauthenticated, Why::Limit].map(|why| {
             let frame = release_complete(0x1234, true, Some(Guid([7; 16])), why);
             let payload = tpkt::split(&frame).expect("a frame").expect("a whole one").payload;
             let message = q931::Message::parse(payload).expect("a message");
@@ -306,7 +311,12 @@ mod tests {
             assert_eq!((h225.body, h225.call), (h225::Body::ReleaseComplete, Some(Guid([7; 16]))));
             (message.cause, h225.release_reason)
         });
-        let want = [(21, "noPermission"), (42, "gatekeeperResources"), (21, "securityDenied")];
+        let want = [
+            (21, "noPermission"),
+            (42, "gatekeeperResources"),
+            (21, "securityDenied"),
+            (31, "undefinedReason"),
+        ];
         assert_eq!(told, want.map(|(cause, reason)| (Some(cause), Some(reason))));
     }
 

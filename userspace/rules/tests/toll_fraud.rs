@@ -14,10 +14,13 @@ use jiff::tz::TimeZone;
 
 /// An executive, one of the staff, a phone in the lobby; a phone with no number of the plan.
 const CALLERS: [&str; 4] = ["1001", "1234", "1801", "2000"];
-/// A Wednesday at 10:00 and at 22:00, a Sunday at noon, Christmas on a Friday at 10:00; in New York.
-const TIMES: [(&str, bool); 4] = [
+/// A Wednesday at 10:00 and at 22:00, the mornings of a Monday and of a Tuesday, a Sunday at noon, Christmas on a Friday
+/// at 10:00; in New York.
+const TIMES: [(&str, bool); 6] = [
     ("2026-11-18T10:00-05:00", true),
     ("2026-11-18T22:00-05:00", false),
+    ("2026-11-16T07:59-05:00", false),
+    ("2026-11-17T07:59-05:00", false),
     ("2026-11-22T12:00-05:00", false),
     ("2026-12-25T10:00-05:00", false),
 ];
@@ -220,4 +223,31 @@ fn phones_register_where_phones_are() {
     assert_eq!(admit(Protocol::Sccp, "ATA0011AABBCC01", [10, 10, 1, 8]), Verdict::Refuse(Why::UnknownDevice));
     assert_eq!(admit(Protocol::Sip, "1234@pbx.example", [10, 10, 1, 9]), Verdict::Permit);
     assert_eq!(admit(Protocol::Sip, "SEP0011AABBCC01", [10, 10, 1, 9]), Verdict::Refuse(Why::UnknownDevice));
+}
+
+/// Hours over midnight end on the day after those they are given for; a block may have a zone of its own.
+#[test]
+fn hours_go_over_midnight_in_the_zone_that_is_said() {
+    let text = "version = 1\n[settings]\ntime_zone = \"America/New_York\"\n[policy]\n\
+                [[policy.after_hours]]\nname = \"nights\"\npatterns = [\"9\"]\nwhen = \"mon-fri 18:00-08:00\"\n\
+                [[policy.after_hours]]\nname = \"coast\"\npatterns = [\"8\"]\nwhen = \"mon-fri 18:00-24:00\"\n\
+                time_zone = \"America/Los_Angeles\"\n[[rule]]\nname = \"all\"\naction = \"pass\"\n";
+    let set = RuleSet::parse("rules.toml", text).expect("valid rules");
+    let mut desk = Desk::new(set.call_policy().expect("a policy").clone(), TimeZone::UTC);
+    for (time, nine, eight) in [
+        ("2026-11-16T07:59-05:00", true, true), // Monday's morning belongs to no night that is meant.
+        ("2026-11-16T18:00-05:00", false, true),
+        ("2026-11-16T23:30-05:00", false, false), // 20:30 on the other coast
+        ("2026-11-17T02:59-05:00", false, false),
+        ("2026-11-17T03:00-05:00", false, true),
+        ("2026-11-17T08:00-05:00", true, true),
+        ("2026-11-21T07:59-05:00", false, true), // Friday's night ends on Saturday.
+        ("2026-11-21T08:00-05:00", true, true),
+    ] {
+        for (called, free) in [("95550100", nine), ("85550100", eight)] {
+            let verdict = call(&mut desk, "1234", called, time).verdict;
+            let want = if free { Verdict::Permit } else { Verdict::Refuse(Why::AfterHours) };
+            assert_eq!(verdict, want, "{called} at {time}");
+        }
+    }
 }

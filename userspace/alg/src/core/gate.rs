@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use callgate_policy::{
-    Alarm, AlarmKind, Answer, Attempt, Decision, Desk, Now, Outcome, Party as Caller, Plan, Protocol,
+    Alarm, AlarmKind, Answer, Attempt, Decision, Desk, Memory, Now, Outcome, Party as Caller, Plan, Protocol,
     Registration, Ticket, Verdict, Why,
 };
 use callgate_shared::policy::Inspect;
@@ -87,6 +87,21 @@ impl Core {
         self.gate.clock = (now, wall);
     }
 
+    /// What has been counted since it was asked last.
+    pub(crate) fn remember(&mut self, most: usize, now: Time) -> Vec<Memory> {
+        if !self.gate.asks {
+            return Vec::new();
+        }
+        let now = self.gate.now(now);
+        self.gate.desk.remember(most, now)
+    }
+
+    /// What an earlier run has counted, so long ago.
+    pub(crate) fn recall(&mut self, memory: &Memory, age: Duration, now: Time) {
+        let now = self.gate.now(now);
+        self.gate.desk.recall(memory, age, now);
+    }
+
     /// Whether there is a policy to be asked.
     pub(crate) fn has_policy(&self) -> bool {
         self.gate.asks
@@ -121,6 +136,29 @@ impl Core {
             return Ok(None);
         }
         let decision = self.decide(context, asking);
+        if let Verdict::Refuse(why) = decision.verdict {
+            let finished = self.refused(context, asking, &decision, why);
+            self.actions.push(Action::Finished(Box::new(finished)));
+            return Err(why);
+        }
+        Ok(Some(Box::new(granted(asking, decision))))
+    }
+
+    /// Asks whether a call may come to a party: of what is dialled nothing is known, or it was asked for elsewhere. As
+    /// [`Self::ask`] otherwise.
+    ///
+    /// # Errors
+    /// Why it may not.
+    pub(crate) fn receive(
+        &mut self,
+        context: &Context,
+        asking: &Asking<'_>,
+    ) -> Result<Option<Box<Granted>>, Why> {
+        if !self.gate.asks {
+            return Ok(None);
+        }
+        let decision = self.gate.desk.receive(&attempt(context, asking), self.gate.now(context.now));
+        self.tell_alarms(context, &decision.alarms);
         if let Verdict::Refuse(why) = decision.verdict {
             let finished = self.refused(context, asking, &decision, why);
             self.actions.push(Action::Finished(Box::new(finished)));

@@ -78,6 +78,7 @@ fn told(core: &mut Core) -> Vec<String> {
             Action::Close { to, reason, .. } => Some(format!("close {to} {}", reason.name())),
             Action::Refused { address, refusal, .. } => Some(format!("refused {address} {}", refusal.name())),
             Action::Ended(_, reason) => Some(format!("ended {}", reason.name())),
+            Action::Path(_) | Action::Say(_) => None,
             Action::Call(_) | Action::Finished(_) | Action::Event(_) | Action::Suspect(_) => None,
         })
         .collect()

@@ -177,6 +177,7 @@ impl Lab {
                     Some(format!("refuse {address} {}", refusal.name()))
                 }
                 Action::Ended(_, reason) => Some(format!("end {}", reason.name())),
+                Action::Path(_) | Action::Say(_) => None,
                 Action::Call(_) | Action::Finished(_) | Action::Event(_) | Action::Suspect(_) => None,
             })
             .collect()

@@ -10,11 +10,9 @@ use std::time::Duration;
 
 use callgate_policy::Why;
 use callgate_protocols::mgcp::{Endpoint, Message};
-use callgate_protocols::refuse;
-use callgate_shared::Reason;
 
-use super::Tracker;
-use crate::action::{Context, Denial, EndReason, Time, Verdict};
+use super::{Tracker, release};
+use crate::action::{Context, EndReason, Time, Verdict};
 use crate::call::{CallId, Granted, State};
 use crate::core::Core;
 use crate::core::gate::{self, Asking};
@@ -53,6 +51,11 @@ impl Dialling {
         }
     }
 
+    /// Whether something was dialled at an endpoint that may be called.
+    pub(super) fn has_granted(&self, (ip, endpoint): (IpAddr, Endpoint)) -> bool {
+        self.endpoints.get(&(ip, name(endpoint))).is_some_and(|number| number.granted.is_some())
+    }
+
     /// Time passes.
     pub(super) fn tick(&mut self, core: &mut Core, now: Time) {
         for (_, number) in self.endpoints.extract_if(|_, number| number.until <= now) {
@@ -62,6 +65,33 @@ impl Dialling {
 }
 
 impl Tracker {
+    /// An agent begins a call at an endpoint at which nothing was dialled: one that comes to it. What it is granted.
+    ///
+    /// # Errors
+    /// It may not; the agent is told so in the gateway's stead.
+    pub(super) fn arrives(
+        &mut self,
+        core: &mut Core,
+        context: &Context,
+        message: &Message,
+        endpoint: Endpoint,
+    ) -> Result<Option<Box<Granted>>, Verdict> {
+        if !core.has_policy() {
+            return Ok(None);
+        }
+        let (key, agent) = (message.call.unwrap_or_default(), context.source.ip().to_string());
+        let called = [endpoint.name(), endpoint.local()];
+        let parties = [agent.as_str(), endpoint.name()];
+        let asking = Asking { names: &[], device: None, called: &called, key, parties };
+        core.receive(context, &asking).map_err(|why| {
+            let code = gate::mgcp_code(why);
+            self.over.refused(context.destination.ip(), key, code, context.now);
+            let text = format!("{} ({})", why.text(), why.name());
+            core.tell(Event::new(context, EventKind::Refused, endpoint.name(), &text));
+            release::refusal(message, code, why.text())
+        })
+    }
+
     /// Whether a notification may go on.
     pub(super) fn notified(
         &mut self,
@@ -147,8 +177,7 @@ impl Tracker {
 
 /// What the gateway reads instead of its agent's answer.
 fn refuse(message: &Message, why: Why) -> Verdict {
-    let reply = refuse::mgcp(gate::mgcp_code(why), message.transaction, why.text());
-    Denial { reason: Reason::AlgRefused, reply: Some(reply), notify: None, sequence: None }.into()
+    release::refusal(message, gate::mgcp_code(why), why.text())
 }
 
 fn name(endpoint: Endpoint) -> String {

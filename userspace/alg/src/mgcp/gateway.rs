@@ -1,6 +1,6 @@
 //! One gateway: its calls and connections, and the transactions between it and its agents.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 
 use callgate_protocols::mgcp::{Endpoint, Message, Mode};
@@ -146,6 +146,12 @@ impl Gateway {
     /// Whether a connection of this scope is known.
     pub(super) fn has_connection(&self, scope: &Scope) -> bool {
         self.calls.iter().any(|(key, call)| call.connections.iter().any(|c| scope.has(key, c)))
+    }
+
+    /// Where a call has connections.
+    pub(super) fn endpoints(&self, key: &str) -> BTreeSet<String> {
+        let connections = self.calls.get(key).into_iter().flat_map(|call| &call.connections);
+        connections.map(|connection| connection.endpoint.clone()).collect()
     }
 
     /// The call of this identifier.

@@ -73,10 +73,12 @@ impl Tracker {
             // The number is used again.
             Body::CallState(state) if matches!(state.state, on_line::OFF_HOOK | on_line::RING_IN) => {
                 session.refused.retain(|refused| *refused != state.call);
+                session.limited.take_if(|limited| *limited == state.call);
                 session.digits.remove(&0);
                 Ok(())
             }
             Body::CallState(state) if state.state == on_line::ON_HOOK => {
+                session.limited.take_if(|limited| *limited == state.call);
                 session.digits.remove(&0);
                 Ok(())
             }
@@ -167,6 +169,29 @@ impl Tracker {
         }
         session.refuse(reference);
     }
+}
+
+/// A limit has ended the phone's call: the next sign of life it gives reaches the call manager as an OnHook, and the call
+/// manager ends the call. Not where it has other calls: without a name the OnHook could be meant for any of them.
+pub(super) fn leaves(
+    core: &mut Core,
+    context: &Context,
+    session: &mut Session,
+    frame: &[u8],
+) -> Option<Verdict> {
+    if !session.calls.is_empty() {
+        return None;
+    }
+    session.limited.take()?;
+    let octets = refuse::sccp_on_hook_of(frame)?;
+    core.tell(Event::new(
+        context,
+        EventKind::LimitReached,
+        &session.name,
+        "its call manager reads that it is on hook",
+    ));
+    let otherwise = Box::new(Verdict::Pass);
+    Some(Verdict::Replace(Box::new(Replacement { patches: vec![(0, octets)], otherwise })))
 }
 
 /// The phone hangs up, as its call manager reads it.

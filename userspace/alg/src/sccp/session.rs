@@ -70,6 +70,8 @@ pub(super) struct Session {
     pub(super) digits: BTreeMap<u32, String>,
     /// Calls that were refused, the latest last.
     pub(super) refused: VecDeque<u32>,
+    /// The call that a limit has ended, until the phone is on hook.
+    pub(super) limited: Option<u32>,
 }
 
 /// A call of a session.
@@ -117,6 +119,7 @@ impl Session {
             granted: None,
             digits: BTreeMap::new(),
             refused: VecDeque::new(),
+            limited: None,
         }
     }
 

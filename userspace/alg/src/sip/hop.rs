@@ -3,13 +3,15 @@
 use std::fmt::Write;
 use std::net::SocketAddr;
 
-use callgate_protocols::sip::Replaces;
+use callgate_protocols::sip::{Message, Replaces};
 
 use super::media::{self, Line};
+use super::release::{self, Named, Way};
 use super::{CANCEL_GRACE, OFFER_PATIENCE};
 use crate::action::{Context, EndReason, Time};
 use crate::call::{Call, CallId, Party, State};
 use crate::core::Core;
+use crate::farewell::Farewells;
 use crate::finished::{Cause, ReleasedBy};
 
 /// Most dialogs of one call: forks that have answered.
@@ -106,6 +108,8 @@ pub(super) struct Dialog {
     offer: Option<(Party, Vec<Line>)>,
     /// [`Transaction::serial`] of its latest offer: answers to older ones come too late.
     latest: u64,
+    /// How its parties' requests reach each other, by sender, where that was seen.
+    ways: [Option<Box<Way>>; 2],
 }
 
 /// One call on one hop.
@@ -123,6 +127,10 @@ pub(super) struct Hop {
     /// The call has ended; the hop is to be forgotten.
     pub(super) over: bool,
     serial: u64,
+    /// How the callee's requests will reach the caller, by its latest INVITE.
+    back: Option<Box<Way>>,
+    /// What From and To call the parties.
+    uris: Option<Box<[String; 2]>>,
 }
 
 impl Hop {
@@ -137,6 +145,8 @@ impl Hop {
             session_until: None,
             over: false,
             serial: 0,
+            back: None,
+            uris: None,
         }
     }
 
@@ -148,6 +158,47 @@ impl Hop {
         let same_way = caller.ip() == context.source.ip() && callee.ip() == context.destination.ip();
         let same_ports = caller == context.source && callee == context.destination;
         tag == self.caller_tag && same_way && (caller.ip() != callee.ip() || same_ports)
+    }
+
+    /// An INVITE tells how its callee will reach its caller.
+    pub(super) fn learn_back(&mut self, back: Option<Way>, uris: Option<[String; 2]>) {
+        (self.back, self.uris) = (back.map(Box::new), uris.map(Box::new));
+    }
+
+    /// A request within a dialog tells how its sender reaches the other party, and by its contact how it is reached.
+    pub(super) fn learn(
+        &mut self,
+        dialog: usize,
+        sender: Party,
+        context: &Context,
+        message: &Message,
+        contact: Option<&str>,
+    ) {
+        let dialog = &mut self.dialogs[dialog];
+        let way = Way::of(context, message, dialog.ways[sender as usize].as_deref());
+        dialog.ways[sender as usize] = way.map(Box::new);
+        if let (Some(contact), Some(way)) = (contact, &mut dialog.ways[sender.other() as usize]) {
+            way.refresh(contact);
+        }
+    }
+
+    /// Whether a request that passes none of the peers is this hop's all the same: the party that sent it is, and
+    /// reaches the other one without whoever stands between them.
+    pub(super) fn is_only_way(&self, sender: Party, context: &Context) -> bool {
+        self.peers[sender as usize].ip() == context.source.ip()
+    }
+
+    /// Tells both parties of each dialog that it is over.
+    pub(super) fn say_bye(&self, core: &mut Core, farewells: &mut Farewells<u64>, call_id: &str, now: Time) {
+        let Some(uris) = self.uris.as_deref() else { return };
+        for dialog in self.dialogs.iter().filter(|dialog| dialog.confirmed) {
+            let named = Named { call_id, uris, tags: [&self.caller_tag, &dialog.tag] };
+            for (by, way) in [Party::Caller, Party::Callee].into_iter().zip(&dialog.ways) {
+                if let Some(way) = way {
+                    release::say_bye(farewells, core, now, self.id, (by, way), named);
+                }
+            }
+        }
     }
 
     /// Where it was called.
@@ -284,7 +335,11 @@ impl Hop {
         if status >= 200 {
             let transaction = &mut self.transactions[place];
             (transaction.answered, transaction.deadline) = (true, None);
-            self.dialogs[dialog].confirmed = true;
+            let answered = &mut self.dialogs[dialog];
+            answered.confirmed = true;
+            if answered.ways[Party::Callee as usize].is_none() {
+                answered.ways[Party::Callee as usize] = self.back.clone();
+            }
             self.close_other_forks(core, dialog);
             core.set_state(context.now, self.id, State::Connected);
         }
@@ -425,7 +480,15 @@ impl Hop {
                 (Some(kind @ ("early" | "confirmed")), Some(branch), Some(invite), Some(tag)) => {
                     let (Ok(branch), Ok(invite)) = (branch.parse(), invite.parse()) else { continue };
                     let (tag, confirmed) = (tag.to_owned(), kind == "confirmed");
-                    hop.dialogs.push(Dialog { tag, branch, confirmed, invite, offer: None, latest: 0 });
+                    hop.dialogs.push(Dialog {
+                        tag,
+                        branch,
+                        confirmed,
+                        invite,
+                        offer: None,
+                        latest: 0,
+                        ways: [const { None }; 2],
+                    });
                 }
                 _ => {}
             }
@@ -498,7 +561,15 @@ impl Hop {
         let branch = if taken { self.free_branch() } else { branch };
         let (tag, confirmed) = (tag.to_owned(), false);
         self.dialogs.reserve_exact(1);
-        self.dialogs.push(Dialog { tag, branch, confirmed, invite, offer: None, latest: 0 });
+        self.dialogs.push(Dialog {
+            tag,
+            branch,
+            confirmed,
+            invite,
+            offer: None,
+            latest: 0,
+            ways: [const { None }; 2],
+        });
         Some(self.dialogs.len() - 1)
     }
 

@@ -104,6 +104,7 @@ impl Lab {
                     Some(format!("refused {address} {}", refusal.name()))
                 }
                 Action::Ended(_, reason) => Some(format!("ended {}", reason.name())),
+                Action::Path(_) | Action::Say(_) => None,
                 Action::Call(_) | Action::Finished(_) | Action::Event(_) | Action::Suspect(_) => None,
             })
             .collect()

@@ -119,6 +119,7 @@ impl Lab {
                 }
                 Action::Ended(_, reason) => Some(format!("end {}", reason.name())),
                 Action::Event(event) => Some(format!("{} {}: {}", event.kind, event.subject, event.text)),
+                Action::Path(_) | Action::Say(_) => None,
                 Action::Call(_) | Action::Finished(_) | Action::Suspect(_) => None,
             })
             .collect()

@@ -116,7 +116,7 @@ impl<H: Half> Firewall<H> {
             protocol => self.engine.packet(self.now, frame, &packet, protocol, verdict.slot),
         };
         match read {
-            Read::Pass | Read::Replace(_) => Judgement::Pass(verdict.reason),
+            Read::Pass | Read::Replace(_) | Read::Absorb => Judgement::Pass(verdict.reason),
             Read::Drop(reason) => Judgement::Drop(reason),
             Read::Reset(reason) => Judgement::Reset(reason),
             Read::Refuse(denial) => Judgement::Refuse(denial.reason),
@@ -134,6 +134,8 @@ impl<H: Half> Firewall<H> {
                 Action::Close { to, transport, .. } => self.half.close(*to, *transport)?,
                 Action::Call(_) | Action::Ended(..) | Action::Refused { .. } => {}
                 Action::Finished(_) | Action::Event(_) | Action::Suspect(_) => {}
+                // A capture has nobody who could hear it.
+                Action::Path(_) | Action::Say(_) => {}
             }
         }
         Ok(actions)

@@ -223,7 +223,7 @@ impl<'a> Report<'a> {
                 return print(self.out, &Event::Suspect { frame, source: *source, proven: *proven, text });
             }
             Action::Call(_) | Action::Ended(..) | Action::Finished(_) => {}
-            Action::Event(_) | Action::Suspect(_) => {}
+            Action::Path(_) | Action::Say(_) | Action::Event(_) | Action::Suspect(_) => {}
         }
         Ok(())
     }

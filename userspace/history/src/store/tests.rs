@@ -216,6 +216,19 @@ fn old_records_and_too_many_are_forgotten(database: &Database) {
     sink.settings.retain = Duration::from_secs(3_600);
     sink.trim().expect("room");
     assert_eq!((sink.count, calls(&mut store, "")), (1, vec![2_000]), "the young");
+
+    // Who tries in vain does not push out the calls that were made.
+    let made = (3_001..=3_600).map(|call| Record { started_ms: now, ..record(call) });
+    let refused =
+        (4_001..=5_000).map(|call| Record { started_ms: now + call, refused: true, ..record(call) });
+    let records: Vec<_> = made.chain(refused).map(Arc::new).collect();
+    for some in records.chunks(500) {
+        sink.write(some).expect("room");
+    }
+    sink.trim().expect("room");
+    let kept: BTreeSet<_> = calls(&mut store, "").into_iter().collect();
+    let want: BTreeSet<u64> = std::iter::once(2_000).chain(3_001..=3_600).chain(4_602..=5_000).collect();
+    assert_eq!((sink.count, kept), (1_000, want));
 }
 
 fn older_tables_are_brought_up_to_date(database: &Database) {

@@ -7,16 +7,24 @@ use std::net::IpAddr;
 use super::bucket::{Bucket, Millis, Usage};
 use super::cut;
 use super::score::Score;
+use crate::hash::BuildQuick;
 
 /// Callers that are told apart at a time; others share one account.
 pub const MOST_CALLERS: usize = 65_536;
 /// After looking for idle accounts in vain it is not tried again for so long.
 const REST: Millis = 10_000;
 
+/// Bytes of a name that are kept; a longer one is its beginning.
+const NAME: usize = 128;
+
 /// What is kept of a caller.
 #[derive(Debug)]
 pub(super) struct Account {
-    label: Box<str>,
+    name: Box<str>,
+    /// The name is an address.
+    address: bool,
+    /// It is to be remembered anew.
+    pub(super) changed: bool,
     pub(super) bucket: Bucket,
     /// The entry it was last found to belong to.
     pub(super) entry: Option<u32>,
@@ -30,9 +38,11 @@ pub(super) struct Account {
 }
 
 impl Account {
-    fn new(label: &str) -> Self {
+    fn new(name: &str, address: bool) -> Self {
         Self {
-            label: cut(label).into(),
+            name: name[..name.floor_char_boundary(NAME)].into(),
+            address,
+            changed: false,
             bucket: Bucket::default(),
             entry: None,
             calls: 0,
@@ -42,9 +52,24 @@ impl Account {
         }
     }
 
+    /// Who it is, for people.
+    pub(super) fn label(&self) -> String {
+        cut(&self.name)
+    }
+
     /// Who it is.
-    pub(super) fn label(&self) -> &str {
-        &self.label
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Whether that is an address.
+    pub(super) fn is_address(&self) -> bool {
+        self.address
+    }
+
+    /// Time of the day used, by permission.
+    pub(super) fn used_by_permission(&self, day: i32, at: Millis) -> impl Iterator<Item = (u8, Millis)> {
+        self.usages.iter().map(move |(place, usage)| (*place, usage.at(day, at)))
     }
 
     /// Time of the day used with a permission.
@@ -64,6 +89,7 @@ impl Account {
 
     fn is_idle(&self, day: i32, at: Millis) -> bool {
         self.calls == 0
+            && !self.changed
             && self.unlocked <= at
             && self.bucket.is_idle(day, at)
             && self.usages.iter().all(|(_, usage)| usage.at(day, at) == 0)
@@ -76,22 +102,25 @@ impl Account {
 pub(super) struct Accounts {
     hasher: RandomState,
     slots: Vec<Account>,
-    by_key: HashMap<u64, u32>,
+    by_key: HashMap<u64, u32, BuildQuick>,
     keys: Vec<u64>,
     free: Vec<u32>,
     /// When idle accounts may be looked for again.
     rests: Millis,
+    /// Up to where [`Self::running`] has come.
+    looked: usize,
 }
 
 impl Default for Accounts {
     fn default() -> Self {
         Self {
             hasher: RandomState::new(),
-            slots: vec![Account::new("others")],
-            by_key: HashMap::new(),
+            slots: vec![Account::new("others", false)],
+            by_key: HashMap::default(),
             keys: vec![0],
             free: Vec::new(),
             rests: 0,
+            looked: 0,
         }
     }
 }
@@ -111,13 +140,24 @@ impl Accounts {
     }
 
     pub(super) fn of_name(&mut self, name: &str, at: Millis, day: i32) -> u32 {
+        let name = &name[..name.floor_char_boundary(NAME)];
         let key = self.hasher.hash_one((0_u8, name));
-        self.of(key, at, day, || name.into())
+        self.of(key, at, day, || Account::new(name, false))
     }
 
     pub(super) fn of_address(&mut self, address: IpAddr, at: Millis, day: i32) -> u32 {
         let key = self.hasher.hash_one((1_u8, address));
-        self.of(key, at, day, || address.to_string())
+        self.of(key, at, day, || Account::new(&address.to_string(), true))
+    }
+
+    /// Of the next accounts, one round after the other, those with calls that are answered and go on.
+    pub(super) fn running(&mut self, most: usize) -> Vec<u32> {
+        let count = most.min(self.slots.len());
+        let places = (self.looked..self.looked + count).map(|place| place % self.slots.len());
+        let running = places.filter(|place| self.slots[*place].bucket.usage.running() > 0);
+        let running = running.map(|place| place as u32).collect();
+        self.looked = (self.looked + count) % self.slots.len();
+        running
     }
 
     /// A number for these bytes, another in each process.
@@ -141,7 +181,7 @@ impl Accounts {
         }
     }
 
-    fn of(&mut self, key: u64, at: Millis, day: i32, label: impl FnOnce() -> String) -> u32 {
+    fn of(&mut self, key: u64, at: Millis, day: i32, account: impl FnOnce() -> Account) -> u32 {
         if let Some(slot) = self.by_key.get(&key) {
             return *slot;
         }
@@ -151,7 +191,7 @@ impl Accounts {
         if self.by_key.len() >= MOST_CALLERS - 1 {
             return Self::SHARED;
         }
-        let account = Account::new(&label());
+        let account = account();
         let slot = match self.free.pop() {
             Some(slot) => {
                 self.slots[slot as usize] = account;

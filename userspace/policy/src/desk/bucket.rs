@@ -1,5 +1,6 @@
 //! What limits count: calls that are up, calls begun, minutes of the day.
 
+use super::memory::Used;
 use crate::decision::Why;
 use crate::spec::Limits;
 
@@ -10,6 +11,9 @@ pub(super) type Millis = u64;
 pub(super) fn minutes(minutes: u32) -> Millis {
     Millis::from(minutes) * 60_000
 }
+
+/// More than a day has of it is nobody's: minutes of several calls add up, to this many days' at most.
+const DAY: Millis = 250_000 * 24 * 3_600_000;
 
 /// What one set of [`Limits`] is held against.
 #[derive(Clone, Copy, Debug, Default)]
@@ -132,6 +136,14 @@ impl Usage {
     /// No bell is set any more.
     pub(super) fn forget_bell(&mut self) {
         self.bell = 0;
+    }
+
+    /// So much was used before, by calls that another desk has counted.
+    pub(super) fn recall(&mut self, before: &Used, day: i32, at: Millis) {
+        self.turn(day, at);
+        if before.day == day {
+            self.used = before.used.min(DAY);
+        }
     }
 
     /// On another day all begins anew, for those that go on too.

@@ -1,19 +1,32 @@
 //! Where has been called before.
 
-use std::collections::HashSet;
-
 use crate::number::Number;
 
 /// Destinations: country codes of E.164, in zone 1 with the area code, for there it tells the country.
-#[derive(Debug, Default)]
-pub(super) struct Destinations(HashSet<Box<str>>);
+#[derive(Debug)]
+pub(super) struct Destinations(Box<[u64]>);
+
+/// Those that one to four digits can tell apart.
+const MOST: usize = 5 * 10_000;
+
+impl Default for Destinations {
+    fn default() -> Self {
+        Self(vec![0; MOST.div_ceil(64)].into())
+    }
+}
 
 impl Destinations {
-    /// The destination of a normalised number, where it has not been called before. There are no more than
-    /// the 4,000 that four digits can tell apart.
-    pub(super) fn add(&mut self, number: &Number) -> Option<Box<str>> {
-        let destination: Box<str> = destination(number)?.into();
-        self.0.insert(destination.clone()).then_some(destination)
+    /// The destination of a normalised number, where it has not been called before.
+    pub(super) fn add<'n>(&mut self, number: &'n Number) -> Option<&'n str> {
+        let destination = destination(number)?;
+        let digits = destination.bytes().skip(1);
+        let value = digits.fold(0, |value, digit| 10 * value + usize::from(digit.wrapping_sub(b'0')));
+        let place = (destination.len() - 1) * 10_000 + value;
+        let word = self.0.get_mut(place / 64)?;
+        let bit = 1 << (place % 64);
+        let new = *word & bit == 0;
+        *word |= bit;
+        new.then_some(destination)
     }
 }
 

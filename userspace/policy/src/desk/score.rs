@@ -38,8 +38,11 @@ impl Sign {
     }
 }
 
+/// A prefix by its hash, and when a short call went there last.
+type Prefixes = [Option<(u64, Millis)>; PREFIXES];
+
 /// A caller's points.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Score {
     /// By sign, as they were at `since`.
     points: [f32; 3],
@@ -49,7 +52,7 @@ pub(super) struct Score {
     /// An alarm has been raised, and the points have not fallen below half of it since.
     raised: bool,
     /// Where short calls went last, and when.
-    prefixes: [Option<(u64, Millis)>; PREFIXES],
+    prefixes: Option<Box<Prefixes>>,
 }
 
 impl Score {
@@ -81,23 +84,43 @@ impl Score {
     /// A short call to a prefix: whether it has had one that is not forgotten.
     pub(super) fn short(&mut self, fraud: &Fraud, prefix: u64, at: Millis) -> bool {
         let remembered = at.saturating_sub(half_life(fraud));
-        let known = self.prefixes.iter_mut().flatten().find(|(known, _)| *known == prefix);
+        let prefixes = self.prefixes.get_or_insert_default();
+        let known = prefixes.iter_mut().flatten().find(|(known, _)| *known == prefix);
         if let Some((_, last)) = known {
             let again = *last >= remembered;
             *last = at;
             return again;
         }
-        let oldest = self.prefixes.iter_mut().min_by_key(|place| place.map_or(0, |(_, last)| last + 1));
+        let oldest = prefixes.iter_mut().min_by_key(|place| place.map_or(0, |(_, last)| last + 1));
         if let Some(place) = oldest {
             *place = Some((prefix, at));
         }
         false
     }
 
+    /// The points by now.
+    pub(super) fn points(&self, at: Millis) -> [f32; 3] {
+        self.at(self.half_life, at)
+    }
+
+    /// So many points there were, so long ago.
+    pub(super) fn recall(&mut self, fraud: &Fraud, points: [f32; 3], age: Millis, at: Millis) {
+        let sane = points.iter().all(|points| (0.0..=1e9).contains(points));
+        if !sane || points == [0.0; 3] {
+            return;
+        }
+        self.half_life = half_life(fraud);
+        (self.points, self.since) = (points, 0);
+        self.points = self.at(self.half_life, age);
+        self.since = at;
+        self.raised = sum(self.points) >= fraud.alarm as f32;
+    }
+
     /// Whether nothing is left.
     pub(super) fn is_forgotten(&self, at: Millis) -> bool {
         let old = |(_, last): &(u64, Millis)| at.saturating_sub(*last) > self.half_life;
-        sum(self.at(self.half_life, at)) < NOTHING && self.prefixes.iter().flatten().all(old)
+        sum(self.at(self.half_life, at)) < NOTHING
+            && self.prefixes.iter().flat_map(|prefixes| prefixes.iter()).flatten().all(old)
     }
 
     fn at(&self, half_life: Millis, at: Millis) -> [f32; 3] {

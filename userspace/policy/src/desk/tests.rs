@@ -117,7 +117,7 @@ fn a_number_needs_the_permission_of_its_longest_pattern() {
             (Verdict::Permit, Some(permission)),
             "{to}"
         );
-        assert_eq!(decision.caller_entry.as_deref(), Some("chief"));
+        assert_eq!(desk.entry_name(&decision), "chief");
         assert_eq!(verdict(&mut desk, "101", to, at(0)), clerk, "{to}");
     }
     assert_eq!(call(&mut desk, "101", "0049301", at(0)).called.as_str(), "+49301");
@@ -191,7 +191,8 @@ fn the_first_entry_that_matches_counts() {
     let mut entry = |names: &[&str], device: Option<&str>, address: [u8; 4]| {
         let caller = Party { names, device, address: Some(address.into()) };
         let attempt = Attempt { protocol: Protocol::Sccp, caller, called: &["112"], to: None };
-        desk.decide(&attempt, at(0)).caller_entry.map(|name| name.to_string()).unwrap_or_default()
+        let decision = desk.decide(&attempt, at(0));
+        desk.entry_name(&decision).to_owned()
     };
     assert_eq!(entry(&["101"], None, [10, 9, 0, 1]), "elsewhere");
     assert_eq!(entry(&["101"], None, [10, 8, 0, 1]), "clerk");
@@ -253,6 +254,7 @@ fn closed() -> Spec {
             patterns: patterns(&["0900", "+49901"], Reach::Prefix),
             allow: patterns(&["09001"], Reach::Prefix),
             hours: Hours::new(minutes, vec![epiphany]),
+            time_zone: None,
             exempt: vec![0],
             pin: true,
         }],
@@ -534,7 +536,7 @@ fn failed_attempts_and_calls_at_night_are_scored() {
 #[test]
 fn a_destination_is_first_seen_once() {
     let mut desk = desk(suspicious());
-    desk.seen_before("+33");
+    desk.recall(&Memory::Destination("+33".to_owned()), Duration::ZERO, at(0));
     let mut first_seen = |to: &str| {
         let alarms = call(&mut desk, "100", to, at(0)).alarms;
         alarms.into_iter().map(|alarm| alarm.text).collect::<Vec<_>>()
@@ -654,4 +656,77 @@ fn nothing_a_peer_sends_matters_to_memory() {
         let _ = desk.hopeless(&attempt(&[text], &[text]), at(0));
     }
     assert_eq!(desk.calls(), 0);
+}
+
+impl Desk {
+    /// The name of the entry a caller is; empty where it is none.
+    fn entry_name(&self, decision: &Decision) -> &str {
+        decision.caller_entry.map_or("", |place| &self.plan.spec().callers[place].name)
+    }
+}
+
+/// Tells another desk what one remembers.
+fn handed_on(desk: &mut Desk, plan: Arc<Plan>, seconds: u64, age: u64) -> Desk {
+    let memories = desk.remember(usize::MAX, at(seconds));
+    let text = serde_json::to_string(&memories).expect("it can be written");
+    let memories: Vec<Memory> = serde_json::from_str(&text).expect("it can be read");
+    let mut next = Desk::new(plan, TimeZone::UTC);
+    for memory in &memories {
+        next.recall(memory, Duration::from_secs(age), at(seconds + age));
+    }
+    next
+}
+
+#[test]
+fn minutes_scores_and_destinations_are_handed_on() {
+    let mut spec = spec();
+    spec.callers.push(caller("office", &["102"], &[FAR]));
+    spec.permissions[FAR].minutes_per_day = Some(10);
+    spec.permissions[FAR].first_seen = true;
+    spec.fraud = Some(Fraud {
+        failed_points: 40,
+        alarm: 50,
+        refuse: Some(60),
+        ..suspicious().fraud.expect("it scores")
+    });
+    let mut desk = desk(spec);
+    let plan = desk.plan().clone();
+    // Ten minutes abroad, to a country that was new; another call goes on.
+    let first = call(&mut desk, "100", "0044207123", at(0));
+    assert!(first.alarms.iter().any(|alarm| alarm.kind == AlarmKind::FirstSeen), "{:?}", first.alarms);
+    let ticket = first.ticket.expect("permitted");
+    desk.connected(ticket, at(0));
+    let _ = desk.ended(ticket, Outcome::Answered, at(600));
+    // Somebody fails twice.
+    for _ in 0..2 {
+        let _ = call(&mut desk, "101", "0900123", at(600));
+    }
+    let mut next = handed_on(&mut desk, plan.clone(), 600, 10);
+    assert_eq!(verdict(&mut next, "100", "0044207123", at(611)), Verdict::Refuse(Why::PermissionMinutes));
+    let other = call(&mut next, "102", "0044207123", at(611));
+    assert!(!other.alarms.iter().any(|alarm| alarm.kind == AlarmKind::FirstSeen), "{:?}", other.alarms);
+    assert_eq!(verdict(&mut next, "101", "0900123", at(611)), Verdict::Refuse(Why::Fraud));
+    // Points are forgotten meanwhile, and minutes are of the day.
+    let _ = call(&mut desk, "101", "0900123", at(600));
+    let mut later = handed_on(&mut desk, plan, 700, 86_400);
+    assert_ne!(verdict(&mut later, "101", "0900123", at(700 + 86_400)), Verdict::Refuse(Why::Fraud));
+    // Only what has changed is told again.
+    assert_eq!(desk.remember(usize::MAX, at(701)), []);
+}
+
+#[test]
+fn few_callers_are_remembered_at_a_time_and_those_who_talk_again_and_again() {
+    let mut desk = desk(Spec { callers: vec![caller("all", &["2.."], &[LOCAL])], ..spec() });
+    for number in 0..20 {
+        let decision = call(&mut desk, &format!("2{number:02}"), "0301", at(0));
+        if let Some(ticket) = decision.ticket {
+            desk.connected(ticket, at(0));
+        }
+    }
+    let callers = |memories: Vec<Memory>| {
+        let callers = memories.into_iter().filter(|memory| matches!(memory, Memory::Caller { .. }));
+        callers.count()
+    };
+    assert!(callers(desk.remember(5, at(1))) <= 5);
+    assert_eq!((0..20).map(|_| callers(desk.remember(5, at(60)))).max(), Some(5));
 }

@@ -7,6 +7,7 @@ use ipnet::{IpNet, Ipv6Net};
 
 use super::Dialled;
 use crate::addresses::{AddressSet, position};
+use crate::hash::BuildQuick;
 use crate::name::NameIndex;
 use crate::number::Number;
 use crate::pattern::DialPattern;
@@ -16,7 +17,7 @@ use crate::trie::{Builder, Trie};
 /// The entries by what they are told by.
 #[derive(Debug, Default)]
 pub(crate) struct Callers {
-    numbers: HashMap<Number, Places>,
+    numbers: HashMap<Number, Places, BuildQuick>,
     /// Numbers that are no single ones: values are places of `lists`.
     patterns: Trie,
     lists: Vec<Vec<u32>>,

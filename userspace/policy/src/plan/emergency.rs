@@ -132,6 +132,7 @@ fn strictest(spec: &Spec) -> Spec {
             patterns: everything,
             allow: Vec::new(),
             hours: Hours::always(),
+            time_zone: None,
             exempt: Vec::new(),
             pin: false,
         }],

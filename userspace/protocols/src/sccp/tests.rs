@@ -267,3 +267,23 @@ proptest! {
         let _ = Message::parse(&octets);
     }
 }
+
+#[test]
+fn a_line_tells_its_number_in_both_forms() {
+    let field = |text: &str, length: usize| {
+        let mut field = text.as_bytes().to_vec();
+        field.resize(length, 0);
+        field
+    };
+    // Line, then number, name and label in fields of their own.
+    let fixed = [vec![2, 0, 0, 0], field("1150", 24), field("Alice", 40), field("1150", 40)].concat();
+    // Line, kind, then the same as texts that end with a zero each.
+    let packed = [&[2, 0, 0, 0, 15, 0, 0, 0][..], b"1150\0Alice\x001150\0"].concat();
+    for (version, id, body) in [(0, 0x0092, fixed), (17, 0x0147, packed)] {
+        let frame = build::message(version, id, &body);
+        assert_eq!(read(&frame), Body::Line(Line { line: 2, number: b"1150" }), "{id:#06x}");
+    }
+    // What is cut short has no number.
+    let frame = build::message(17, 0x0147, &[2, 0, 0, 0]);
+    assert_eq!(read(&frame), Body::Line(Line { line: 2, number: b"" }));
+}

@@ -134,7 +134,7 @@ fn half_open(checker: &mut Checker<'_>, value: &Value<'_>, budgets: &mut Budgets
 }
 
 /// A zone of the IANA time zone database.
-fn time_zone(checker: &mut Checker<'_>, value: &Value<'_>) -> Option<TimeZone> {
+pub(super) fn time_zone(checker: &mut Checker<'_>, value: &Value<'_>) -> Option<TimeZone> {
     let word = checker.string("time_zone", value)?;
     let zone = TimeZone::get(word.text).ok();
     if zone.is_none() {

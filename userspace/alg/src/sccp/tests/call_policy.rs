@@ -124,6 +124,34 @@ fn a_call_that_a_limit_has_ended_gets_no_media_again() {
     let channel = Channel { call: 77, ..CALL };
     let verdict = lab.verdict(MANAGER, ALICE, &build::open_receive(17, channel, 4, false));
     assert_eq!(verdict, Verdict::Reset(Reason::AlgRefused));
+    // Its next sign of life reaches the call manager as an OnHook, once.
+    let frame = build::keep_alive();
+    let instead = refuse::sccp_on_hook_of(&frame).expect("an OnHook");
+    assert_eq!(Message::parse(&instead).expect("a message").id, 0x0007);
+    let said = lab.verdict(ALICE, MANAGER, &frame);
+    let want = Replacement { patches: vec![(0, instead)], otherwise: Box::new(Verdict::Pass) };
+    assert_eq!(said, Verdict::Replace(Box::new(want)));
+    lab.phone_says(ALICE, &frame);
+}
+
+#[test]
+fn a_phone_that_has_hung_up_or_talks_again_is_not_hung_up() {
+    for state in [2, 1] {
+        let mut lab = phone("1001");
+        assert_eq!(dial(&mut lab, "91900555"), None);
+        lab.manager_says(ALICE, &build::dialed(17, "91900555", 77));
+        lab.manager_says(ALICE, &build::call_state(17, 5, 77));
+        lab.now = lab.now + Duration::from_secs(601);
+        lab.core.tick(lab.now);
+        for action in lab.core.take_actions() {
+            if let Action::Ended(call, reason) = action {
+                lab.tracker.ended(&call, reason);
+            }
+        }
+        // On hook for the call manager; or off hook in another call.
+        lab.send(MANAGER, ALICE, &build::call_state(17, state, if state == 2 { 77 } else { 78 }));
+        assert_eq!(lab.verdict(ALICE, MANAGER, &build::keep_alive()), Verdict::Pass, "{state}");
+    }
 }
 
 #[test]

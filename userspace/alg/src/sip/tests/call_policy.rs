@@ -66,13 +66,28 @@ impl Ruled {
         let actions = self.lab.core.take_actions();
         for action in &actions {
             if let Action::Ended(call, reason) = action {
-                self.lab.tracker.ended(call);
                 if *reason == EndReason::Limit {
-                    self.lab.tracker.limited(call, self.lab.now);
+                    self.lab.tracker.limited(&mut self.lab.core, call, self.lab.now);
                 }
+                self.lab.tracker.ended(call);
             }
         }
         self.actions.extend(actions);
+        self.lab.tracker.tick(&mut self.lab.core, self.lab.now);
+        self.actions.extend(self.lab.core.take_actions());
+    }
+
+    /// What the firewall has said since: to whom, and what.
+    fn said(&mut self) -> Vec<(String, String)> {
+        let said = self.actions.iter().filter_map(|action| match action {
+            Action::Say(saying) => {
+                Some((saying.to.to_string(), String::from_utf8_lossy(&saying.payload).into_owned()))
+            }
+            _ => None,
+        });
+        let said = said.collect();
+        self.actions.clear();
+        said
     }
 }
 
@@ -248,4 +263,108 @@ fn calls_count_again_after_a_restart() {
     let taken: Vec<_> = later.lab.core.calls().collect();
     later.lab.tracker.restore(&taken);
     assert_eq!(later.invite(ALICE, ("1100", "2001"), "two").map_err(|told| told.0), Err(503));
+}
+
+/// Executives call a premium number, answered; the limit of ten minutes comes.
+fn limited(invite: Sip, ack: Sip) -> Ruled {
+    let mut ruled = Ruled::new("", |_| {});
+    let parties = ("1001", "91900555");
+    let invite = invite.of("hot").sdp(&audio(ALICE, 20_000));
+    assert_eq!(ruled.try_send(ALICE, BOB, parties, &invite), Verdict::Pass);
+    ruled.answer(parties, "hot", 200);
+    assert_eq!(ruled.try_send(ALICE, BOB, parties, &ack.of("hot").to("b")), Verdict::Pass);
+    ruled.actions.clear();
+    for _ in 0..6 {
+        ruled.wait(99);
+        ruled.lab.core.touch(at("192.0.2.1:20000"), Transport::Udp, ruled.lab.now);
+    }
+    ruled.actions.clear();
+    ruled.wait(99);
+    ruled
+}
+
+#[test]
+fn a_call_that_a_limit_ends_is_released() {
+    let contact = "Contact: <sip:1001@192.0.2.1:5062;ob>";
+    let routed = request("ACK", 1).header("Route: <sip:198.51.100.9;lr>, <sip:edge.example;lr>");
+    let mut ruled = limited(invite(1).header(contact), routed);
+    let said = ruled.said();
+    let fields = |text: &str| -> Vec<String> {
+        let kept = ["BYE", "Route:", "From:", "To:", "Call-ID:", "CSeq:"];
+        text.lines()
+            .filter(|line| kept.iter().any(|name| line.starts_with(name)))
+            .map(str::to_owned)
+            .collect()
+    };
+    let told: Vec<_> = said.iter().map(|(to, text)| (to.as_str(), fields(text))).collect();
+    let own = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
+    let to_bob = own(&[
+        "BYE sip:91900555@198.51.100.7 SIP/2.0",
+        "Route: <sip:198.51.100.9;lr>, <sip:edge.example;lr>",
+        "From: <sip:1001@example.com>;tag=a",
+        "To: <sip:91900555@example.com>;tag=b",
+        "Call-ID: hot",
+        "CSeq: 2 BYE",
+    ]);
+    let to_alice = own(&[
+        "BYE sip:1001@192.0.2.1:5062;ob SIP/2.0",
+        "From: <sip:91900555@example.com>;tag=b",
+        "To: <sip:1001@example.com>;tag=a",
+        "Call-ID: hot",
+        "CSeq: 1 BYE",
+    ]);
+    assert_eq!(told, [(BOB, to_bob), ("192.0.2.1:5062", to_alice)]);
+    for (_, text) in &said {
+        let message = Message::parse(text.as_bytes()).expect("a message");
+        assert_eq!(message.reasons().count(), 1, "{text}");
+    }
+
+    // It is said again until it is answered; the answers go no further.
+    ruled.wait(2);
+    let mut again = ruled.said();
+    again.sort_by_key(|(to, _)| to != BOB);
+    assert_eq!(again, said);
+    let answer = |text: &str, status: &str| {
+        text.replacen("BYE", "", 1).replacen(
+            text.replacen("BYE", "", 1).lines().next().expect("a line"),
+            status,
+            1,
+        )
+    };
+    for (from, place) in [(BOB, 0), ("192.0.2.1:5062", 1)] {
+        let context = ruled.lab.context(from, if place == 0 { ALICE } else { BOB });
+        let answer = answer(&said[place].1, "SIP/2.0 200 OK");
+        let verdict = ruled.lab.tracker.message(&mut ruled.lab.core, &context, answer.as_bytes());
+        assert_eq!(verdict, Verdict::Absorb, "{answer}");
+        let other = answer.replace("branch=z9hG4bK", "branch=z9hG4bKx");
+        let verdict = ruled.lab.tracker.message(&mut ruled.lab.core, &context, other.as_bytes());
+        assert_eq!(verdict, Verdict::Pass, "nobody's but its own");
+    }
+    ruled.wait(3);
+    ruled.wait(5);
+    assert_eq!(ruled.said(), []);
+    // Not for ever.
+    ruled.wait(40);
+    let context = ruled.lab.context(BOB, ALICE);
+    let late = answer(&said[0].1, "SIP/2.0 200 OK");
+    let verdict = ruled.lab.tracker.message(&mut ruled.lab.core, &context, late.as_bytes());
+    assert_eq!(verdict, Verdict::Pass);
+}
+
+#[test]
+fn who_says_nothing_of_how_it_is_reached_is_not_released() {
+    let mut ruled = limited(invite(1), request("ACK", 1));
+    let said = ruled.said();
+    assert_eq!(said.iter().map(|(to, _)| to.as_str()).collect::<Vec<_>>(), [BOB]);
+}
+
+#[test]
+fn a_router_of_old_is_called_by_its_own_name() {
+    let records = "Contact: <sip:1001@192.0.2.1>\r\nRecord-Route: <sip:192.0.2.1:5070>, <sip:192.0.2.10;lr>";
+    let mut ruled = limited(invite(1).header(records), request("ACK", 1));
+    let said = ruled.said();
+    let (to, text) = said.iter().find(|(to, _)| to.starts_with("192.0.2.1:")).expect("Alice is told");
+    assert_eq!(to, "192.0.2.1:5070");
+    assert!(text.starts_with("BYE sip:192.0.2.1:5070 SIP/2.0\r\n"), "{text}");
+    assert!(text.contains("\r\nRoute: <sip:192.0.2.10;lr>, <sip:1001@192.0.2.1>\r\n"), "{text}");
 }

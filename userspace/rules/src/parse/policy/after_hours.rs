@@ -9,7 +9,7 @@ use jiff::civil::Date;
 
 use super::super::checker::{Checker, Section, Value, Word};
 use super::super::rule::when;
-use super::super::settings::set;
+use super::super::settings::{set, time_zone};
 use super::{Scope, list, name, numbers};
 use crate::Severity;
 use crate::files::Files;
@@ -17,7 +17,8 @@ use crate::schedule::Schedule;
 use crate::suggest::suggest;
 
 /// Keys of a block.
-pub(crate) const KEYS: [&str; 7] = ["allow", "dates", "exempt", "name", "patterns", "pin", "when"];
+pub(crate) const KEYS: [&str; 8] =
+    ["allow", "dates", "exempt", "name", "patterns", "pin", "time_zone", "when"];
 
 /// Blocks of a file, at most: each is asked for every call.
 const MOST: usize = 64;
@@ -40,6 +41,7 @@ pub(super) fn after_hours(
             patterns: Vec::new(),
             allow: Vec::new(),
             hours: Hours::always(),
+            time_zone: None,
             exempt: Vec::new(),
             pin: false,
         };
@@ -55,6 +57,7 @@ pub(super) fn after_hours(
                 "allow" => block.allow = numbers::patterns(checker, value, key, Reach::Prefix, scope.files).0,
                 "exempt" => block.exempt = exempt(checker, value, spec),
                 "pin" => set(&mut block.pin, checker.boolean(key, value)),
+                "time_zone" => block.time_zone = time_zone(checker, value),
                 _ => {}
             }
         }
