@@ -44,11 +44,13 @@ impl Bucket {
         Ok(())
     }
 
-    /// One more call.
+    /// One more call. Emergency calls come in beyond any limit: a minute after the last of them there is room again,
+    /// however many they were, and whatever the limit was then.
     pub(super) fn enter(&mut self, limits: Option<&Limits>, at: Millis) {
         self.up += 1;
         if let Some(most) = limits.and_then(|limits| limits.calls_per_minute) {
-            self.pace = self.pace.max(at * 1_000).saturating_add(interval(most));
+            let now = at * 1_000;
+            self.pace = self.pace.max(now).saturating_add(interval(most)).min(now + MINUTE);
         }
     }
 
@@ -58,8 +60,11 @@ impl Bucket {
     }
 }
 
+/// In microseconds.
+const MINUTE: u64 = 60_000_000;
+
 fn interval(per_minute: u32) -> u64 {
-    60_000_000 / u64::from(per_minute.max(1))
+    MINUTE / u64::from(per_minute.max(1))
 }
 
 /// Time of the day used by answered calls, those that go on included.
@@ -160,6 +165,20 @@ impl Usage {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_number_of_calls_costs_more_than_a_minute() {
+        let limits = |calls| Limits { calls_per_minute: Some(calls), ..Limits::default() };
+        let whys = [Why::AllCalls, Why::AllRate, Why::AllMinutes];
+        let mut bucket = Bucket::default();
+        for _ in 0..7 {
+            bucket.enter(Some(&limits(1)), 1_000);
+        }
+        assert_eq!(bucket.room(&limits(1), whys, 0, 60_999), Err(Why::AllRate));
+        assert_eq!(bucket.room(&limits(1), whys, 0, 61_000), Ok(()));
+        assert_eq!(bucket.room(&limits(300), whys, 0, 1_199), Err(Why::AllRate), "by rules read since");
+        assert_eq!(bucket.room(&limits(300), whys, 0, 1_200), Ok(()));
+    }
 
     #[test]
     fn minutes_of_calls_that_go_on_count() {
