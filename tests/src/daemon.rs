@@ -76,6 +76,7 @@ impl Firewall {
         let mut command = Command::new(binary("CALLGATED", "callgated")?);
         command.arg("--rules").arg(&self.rules).arg("--socket").arg(self.socket());
         command.arg("--pin-dir").arg(self.lab.pins()).arg("--state-dir").arg(self.lab.dir().join("state"));
+        command.arg("--audit").arg(self.audit_file());
         if self.clock().exists() {
             // The clock on the wall alone: what the kernel half and the daemon measure by goes as ever.
             command.env("LD_PRELOAD", faketime()?).env("FAKETIME_TIMESTAMP_FILE", self.clock());
@@ -292,7 +293,13 @@ impl Firewall {
         serde_json::from_str(&text).with_context(|| format!("fwctl {name} --json: {text}"))
     }
 
-    fn socket(&self) -> PathBuf {
+    /// Where changes by operators are noted.
+    pub fn audit_file(&self) -> PathBuf {
+        self.lab.dir().join("audit.log")
+    }
+
+    /// The control socket.
+    pub fn socket(&self) -> PathBuf {
         self.lab.dir().join("control.sock")
     }
 
@@ -347,7 +354,7 @@ fn succeeded(what: &str, output: Output) -> Result<String> {
 }
 
 /// A program of the workspace: named by the environment, or beside the running one.
-fn binary(variable: &str, name: &str) -> Result<PathBuf> {
+pub fn binary(variable: &str, name: &str) -> Result<PathBuf> {
     if let Some(path) = env::var_os(variable) {
         return Ok(path.into());
     }

@@ -24,6 +24,12 @@
 //! | `POST /v1/flows/kill` |                 | [`Killed`]                   |
 //! | `POST /v1/reload`   | [`ReloadRequest`] | [`ReloadReply`]              |
 //! | `POST /v1/explain`  | [`ExplainRequest`] | [`Explanation`]             |
+//! | `POST /v1/calls/end` | [`HangupRequest`] | [`HungUp`]                  |
+//! | `POST /v1/diff`     | [`DiffRequest`]   | [`Diff`]                     |
+//! | `POST /v1/confirm`  |                   | [`Confirmed`]                |
+//! | `POST /v1/rollback` |                   | [`ReloadReply`]              |
+//! | `GET /v1/version`   |                   | [`Version`]                  |
+//! | `GET /v1/metrics`   |                   | text, as Prometheus reads it |
 //!
 //! Pages of calls, pinholes, flows, phones, registrations and blocks take `?limit=N`; flows, listed or killed, are
 //! chosen by what [`FlowFilter::to_query`] writes, records by [`HistoryFilter::to_query`]; events take `limit=N`, `after=NUMBER` and `kind=NAME` (which
@@ -44,6 +50,7 @@
 //! - [`events`]: what happened to phones, gateways and files
 //! - [`explain`]: what would become of a packet, and why
 //! - [`change`]: requests that change something, and errors
+//! - [`operation`]: roles, ending calls, trying rules out, alarms
 
 #![forbid(unsafe_code)]
 
@@ -56,6 +63,7 @@ pub mod filter;
 pub mod h323;
 pub mod history;
 pub mod ladder;
+pub mod operation;
 pub mod phones;
 pub mod sip;
 pub mod status;
@@ -65,13 +73,17 @@ use serde::{Deserialize, Serialize};
 
 pub use blocks::{BlockCause, BlockRequest, BlockRow, DEFAULT_BLOCK_S, MAX_BLOCK_S, UnblockRequest};
 pub use calls::{CallEnd, CallPolicy, CallRow, Peer, PinholeRow, StreamRow};
-pub use change::{ErrorReply, ReloadReply, ReloadRequest};
+pub use change::{ErrorReply, MAX_CONFIRM_S, ReloadReply, ReloadRequest};
 pub use events::{EventPage, EventRow, PacketRow};
 pub use explain::{ExplainRequest, ExplainedRule, ExplainedStep, Explanation};
 pub use filter::{BadFilter, FlowFilter};
 pub use h323::{H323Call, RegistrationRow};
 pub use history::{By, Finding, HistoryFilter, HistoryPlace, HistoryStatus, HistoryTotal, Record};
 pub use ladder::{CallQuery, LadderRow, StepRow};
+pub use operation::{
+    API, Alarm, Change, Confirmed, Diff, DiffRequest, Difference, HangupRequest, Health, HungUp, Rates,
+    RefusalRow, RefusedCall, RefusedFlow, Role, TableRow, Unconfirmed, Version,
+};
 pub use phones::PhoneRow;
 pub use sip::BindingRow;
 pub use status::{Alg, Interface, Mode, ReloadError, RulesFile, Status, Totals, XdpMode};

@@ -6,6 +6,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::history::HistoryStatus;
+use crate::operation::{Alarm, Health, Rates, RefusalRow, TableRow, Unconfirmed};
 
 /// How the firewall is doing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,6 +34,29 @@ pub struct Status {
     /// How the history fares; `None` where none is kept.
     #[serde(default)]
     pub history: Option<HistoryStatus>,
+    /// Packets a second.
+    #[serde(default)]
+    pub rates: Rates,
+    /// Why packets are refused, the most frequent of late first: [`Status::REFUSALS`] at most.
+    #[serde(default)]
+    pub refusals: Vec<RefusalRow>,
+    /// How full the bounded tables are.
+    #[serde(default)]
+    pub tables: Vec<TableRow>,
+    /// What somebody should look at.
+    #[serde(default)]
+    pub alarms: Vec<Alarm>,
+    /// What that comes to.
+    #[serde(default)]
+    pub health: Health,
+    /// New rules that wait to be confirmed.
+    #[serde(default)]
+    pub unconfirmed: Option<Unconfirmed>,
+}
+
+impl Status {
+    /// Reasons of refusals that are told.
+    pub const REFUSALS: usize = 8;
 }
 
 /// What happens to signalling while it is read: `mode` in the rules file.

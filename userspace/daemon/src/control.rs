@@ -5,9 +5,12 @@
 //! can make the daemon hold is bounded: [`CONNECTIONS`] at once, one request each, [`REQUEST_TIME`] for all of
 //! it, [`BODY_BYTES`] of body, [`QUEUE`] commands waiting.
 //!
-//! The file's mode (0660) decides who may read. Changes are for root and the daemon's own user, told apart by
-//! the peer's credentials as the kernel gives them (`SO_PEERCRED`, unix(7)); each one, refused or done, is
-//! written to the `audit` tracing target.
+//! Who may connect is decided by the socket's owner, group and access list; what a peer may ask for by its role
+//! ([`access`]), held against each request's ([`routes`]). Each change, refused or done, is audited
+//! ([`crate::audit`]).
+
+pub mod access;
+pub mod routes;
 
 use std::convert::Infallible;
 use std::fs;
@@ -15,16 +18,18 @@ use std::io;
 use std::net::IpAddr;
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use callgate_alg::event::EventKind;
 use callgate_api::{
-    BadFilter, BindingRow, BlockRequest, BlockRow, By, CallQuery, CallRow, CounterRow, DEFAULT_BLOCK_S,
-    DEFAULT_LIMIT, ErrorReply, EventPage, ExplainRequest, Explanation, Finding, FlowFilter, FlowRow,
-    HistoryFilter, HistoryTotal, Killed, LadderRow, MAX_LIMIT, Page, PhoneRow, PinholeRow, Record,
-    RegistrationRow, ReloadReply, ReloadRequest, Rules, Status, UnblockRequest,
+    API, BadFilter, BindingRow, BlockRequest, BlockRow, By, CallQuery, CallRow, Confirmed, CounterRow,
+    DEFAULT_BLOCK_S, DEFAULT_LIMIT, Diff, DiffRequest, ErrorReply, EventPage, ExplainRequest, Explanation,
+    Finding, FlowFilter, FlowRow, HangupRequest, HistoryFilter, HistoryTotal, HungUp, Killed, LadderRow,
+    MAX_CONFIRM_S, MAX_LIMIT, Page, PhoneRow, PinholeRow, Record, RegistrationRow, ReloadReply,
+    ReloadRequest, Role, Rules, Status, UnblockRequest, Version,
 };
+use callgate_rules::ruleset::Control;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
@@ -37,7 +42,12 @@ use serde::de::DeserializeOwned;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::timeout;
-use tracing::{debug, info, warn};
+use tracing::{debug, warn};
+
+pub use self::access::Peer;
+use self::access::{Access, group_id, let_in};
+use self::routes::{ROUTES, Route};
+use crate::audit::Audit;
 
 /// Connections served at once; more wait in the socket's backlog.
 pub const CONNECTIONS: usize = 8;
@@ -184,10 +194,32 @@ pub enum Command {
         /// The answer.
         reply: Reply<Explanation>,
     },
+    /// End a call.
+    Hangup {
+        /// Which one.
+        query: CallQuery,
+        /// The answer.
+        reply: Reply<HungUp>,
+    },
+    /// What a rules file would change.
+    Diff {
+        /// The file; `None` for the one in force, as it now is. Absolute.
+        file: Option<PathBuf>,
+        /// The answer.
+        reply: Reply<Diff>,
+    },
+    /// The rules in force are to stay.
+    Confirm(Reply<Confirmed>),
+    /// The rules before those in force are to come back.
+    Rollback(Reply<ReloadReply>),
+    /// Everything that is counted, as Prometheus reads it.
+    Metrics(Reply<String>),
     /// Read the rules again.
     Reload {
         /// The file to go over to; `None` for the one in force. Absolute.
         file: Option<PathBuf>,
+        /// The rules in force come back after this time unless the new ones are confirmed.
+        confirm: Option<Duration>,
         /// The answer.
         reply: Reply<ReloadReply>,
     },
@@ -233,23 +265,64 @@ pub enum BindError {
 pub struct Server {
     listener: UnixListener,
     path: PathBuf,
-    own_uid: u32,
+    entrance: Entrance,
     commands: mpsc::Sender<Command>,
+}
+
+/// The audit, as the control socket and the firewall share it.
+pub type SharedAudit = Arc<Mutex<Audit>>;
+
+/// Who is let in; changes with the rules.
+#[derive(Clone, Debug)]
+pub struct Entrance {
+    path: PathBuf,
+    own_uid: u32,
+    group: Option<u32>,
+    /// As last followed.
+    control: Control,
+    access: Arc<Mutex<Access>>,
+    audit: SharedAudit,
+}
+
+impl Entrance {
+    /// Goes by what the rules in force say from now on, for connections to come.
+    pub fn follow(&mut self, control: &Control) {
+        if *control == self.control {
+            return;
+        }
+        let access = Access::granted(self.own_uid, self.group, control);
+        for group in &access.unknown {
+            warn!(group, "[control] names a group that is not in /etc/group: it gives nobody anything");
+        }
+        if let Err(error) = let_in(&self.path, &access.groups()) {
+            warn!(%error, socket = %self.path.display(), "the control socket cannot be opened to all its groups");
+        }
+        locked(&self.audit).set_syslog(control.syslog.as_ref());
+        *locked(&self.access) = access;
+        self.control = control.clone();
+    }
+}
+
+/// What is behind a lock; a thread that has panicked with it leaves it as it was.
+pub(crate) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Server {
     /// Listens at `path`, making its directory if need be; `group` (name or number) may read besides root and
-    /// the daemon's own user. A socket left behind by a dead daemon is replaced. To be called within a tokio
-    /// runtime.
+    /// the daemon's own user; more by [`Entrance::follow`]. A socket left behind by a dead daemon is replaced. To
+    /// be called within a tokio runtime.
     ///
     /// # Errors
     /// [`BindError`]: the name is taken, the group unknown, or the system refuses.
     pub fn bind(
         path: &Path,
         group: Option<&str>,
+        audit: SharedAudit,
         commands: mpsc::Sender<Command>,
     ) -> Result<Self, BindError> {
-        let gid = group.map(group_id).transpose()?;
+        let no_group = |name: &str| BindError::NoGroup(name.to_owned());
+        let gid = group.map(|name| group_id(name).ok_or_else(|| no_group(name))).transpose()?;
         let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
         if let Some(directory) = directory {
             fs::DirBuilder::new()
@@ -277,7 +350,21 @@ impl Server {
             .map_err(failed("change the mode of", &nascent))?;
         let own_uid = fs::metadata(&nascent).map_err(failed("inspect", &nascent))?.uid();
         fs::rename(&nascent, path).map_err(failed("put in place", path))?;
-        Ok(Self { listener, path: path.to_owned(), own_uid, commands })
+        let access = Access::granted(own_uid, gid, &Control::default());
+        let entrance = Entrance {
+            path: path.to_owned(),
+            own_uid,
+            group: gid,
+            control: Control::default(),
+            access: Arc::new(Mutex::new(access)),
+            audit,
+        };
+        Ok(Self { listener, path: path.to_owned(), entrance, commands })
+    }
+
+    /// Who is let in.
+    pub fn entrance(&self) -> Entrance {
+        self.entrance.clone()
     }
 
     /// Serves until the future is dropped.
@@ -294,8 +381,9 @@ impl Server {
                     continue;
                 }
             };
-            let peer = match Peer::of(&stream, self.own_uid) {
-                Ok(peer) => peer,
+            let peer = locked(&self.entrance.access).peer(&stream);
+            let peer = match peer {
+                Ok(peer) => Caller { peer, audit: Arc::clone(&self.entrance.audit) },
                 Err(error) => {
                     warn!(%error, "control socket: a peer without credentials is refused");
                     continue;
@@ -323,50 +411,38 @@ pub fn queue() -> (mpsc::Sender<Command>, mpsc::Receiver<Command>) {
     mpsc::channel(QUEUE)
 }
 
-/// Who is at the other end.
-#[derive(Clone, Copy, Debug)]
-struct Peer {
-    uid: u32,
-    pid: Option<i32>,
-    may_change: bool,
+/// Who is at the other end, and where what it changes is noted.
+#[derive(Clone, Debug)]
+struct Caller {
+    peer: Peer,
+    audit: SharedAudit,
 }
 
-impl Peer {
-    fn of(stream: &UnixStream, own_uid: u32) -> io::Result<Self> {
-        let credentials = stream.peer_cred()?;
-        let uid = credentials.uid();
-        Ok(Self { uid, pid: credentials.pid(), may_change: may_change(uid, own_uid) })
-    }
-
-    /// Refuses one who may not change anything.
-    fn must_be_entitled(&self, change: &str) -> Result<(), Failure> {
-        let Self { uid, pid, may_change } = *self;
-        if may_change {
-            return Ok(());
+impl Caller {
+    /// Refuses one whose role is not enough.
+    fn must_be(&self, route: &Route) -> Result<Role, Failure> {
+        let Peer { uid, role, .. } = self.peer;
+        if let Some(role) = role.filter(|role| *role >= route.role) {
+            return Ok(role);
         }
-        warn!(target: "audit", change, uid, pid, outcome = "refused: neither root nor the daemon's user");
+        let wanted = route.role;
+        let has = role.map_or("no role", Role::name);
+        if route.method != Method::GET {
+            let why = format!("refused: {has}, and it takes {wanted}");
+            locked(&self.audit).record(&self.peer, route.path, "", Err(&why));
+        }
         Err(Failure::new(
             StatusCode::FORBIDDEN,
-            format!("user {uid} may look but not change"),
-            "run the command as root",
+            format!("user {uid} has {has}; {} takes {wanted}", route.path),
+            format!("run the command as root, or as a member of a group that `{wanted}s` of [control] names"),
         ))
     }
 
     /// Writes down who has changed what.
     fn audit(&self, change: &str, what: &str, answer: &Answer) {
-        let Self { uid, pid, .. } = *self;
-        match answer {
-            Ok(_) => info!(target: "audit", change, what, uid, pid, outcome = "done"),
-            Err(failure) => {
-                let outcome = failure.reply.error.as_str();
-                warn!(target: "audit", change, what, uid, pid, outcome, "failed");
-            }
-        }
+        let outcome = answer.as_ref().map(drop).map_err(|failure| failure.reply.error.as_str());
+        locked(&self.audit).record(&self.peer, change, what, outcome);
     }
-}
-
-fn may_change(uid: u32, own_uid: u32) -> bool {
-    uid == 0 || uid == own_uid
 }
 
 /// A status of 400 or above and what is said under it.
@@ -386,10 +462,12 @@ impl Failure {
 
 type Answer = Result<Response<Full<Bytes>>, Failure>;
 
-async fn serve(stream: UnixStream, peer: Peer, commands: mpsc::Sender<Command>) {
+async fn serve(stream: UnixStream, peer: Caller, commands: mpsc::Sender<Command>) {
     let service = service_fn(|request: Request<Incoming>| async {
-        let answer = answer(request, peer, &commands).await;
-        Ok::<_, Infallible>(answer.unwrap_or_else(refusal))
+        let answer = answer(request, &peer, &commands).await;
+        let mut response = answer.unwrap_or_else(refusal);
+        response.headers_mut().insert("callgate-api", HeaderValue::from(API));
+        Ok::<_, Infallible>(response)
     });
     let connection = http1::Builder::new()
         .keep_alive(false)
@@ -399,47 +477,31 @@ async fn serve(stream: UnixStream, peer: Peer, commands: mpsc::Sender<Command>) 
         .serve_connection(TokioIo::new(stream), service);
     match timeout(REQUEST_TIME, connection).await {
         Ok(Ok(())) => {}
-        Ok(Err(error)) => debug!(%error, uid = peer.uid, "control socket: connection failed"),
-        Err(_) => debug!(uid = peer.uid, "control socket: connection took too long"),
+        Ok(Err(error)) => debug!(%error, uid = peer.peer.uid, "control socket: connection failed"),
+        Err(_) => debug!(uid = peer.peer.uid, "control socket: connection took too long"),
     }
 }
 
-async fn answer(request: Request<Incoming>, peer: Peer, commands: &mpsc::Sender<Command>) -> Answer {
+async fn answer(request: Request<Incoming>, caller: &Caller, commands: &mpsc::Sender<Command>) -> Answer {
     let (parts, body) = request.into_parts();
     let path = parts.uri.path();
-    let method = match path {
-        "/v1/status"
-        | "/v1/calls"
-        | "/v1/pinholes"
-        | "/v1/flows"
-        | "/v1/rules"
-        | "/v1/counters"
-        | "/v1/phones"
-        | "/v1/h323/registrations"
-        | "/v1/sip/registrations"
-        | "/v1/calls/ladder"
-        | "/v1/events"
-        | "/v1/history"
-        | "/v1/history/totals"
-        | "/v1/history/fraud"
-        | "/v1/blocks" => Method::GET,
-        "/v1/explain" | "/v1/reload" | "/v1/block" | "/v1/unblock" | "/v1/flows/kill" => Method::POST,
-        _ => {
-            let hint = "there are /v1/status, calls, calls/ladder, pinholes, flows, rules, counters, phones, h323/registrations, sip/registrations, events, history, history/totals, history/fraud, blocks, block, unblock, flows/kill, explain and reload";
-            return Err(Failure::new(StatusCode::NOT_FOUND, format!("nothing at {path}"), hint));
-        }
-    };
-    if parts.method != method {
+    let route = Route::of(path).ok_or_else(|| not_found(path))?;
+    if parts.method != route.method {
         let mut failure = Failure::new(
             StatusCode::METHOD_NOT_ALLOWED,
             format!("{path} does not know {}", parts.method),
-            format!("use {method}"),
+            format!("use {}", route.method),
         );
-        failure.allow = Some(if method == Method::GET { "GET" } else { "POST" });
+        failure.allow = Some(if route.method == Method::GET { "GET" } else { "POST" });
         return Err(failure);
     }
+    let role = caller.must_be(route)?;
     let limit = || limit(parts.uri.query());
     match path {
+        "/v1/version" => {
+            let version = Version { version: env!("CARGO_PKG_VERSION").to_owned(), api: API, role };
+            json(StatusCode::OK, &version)
+        }
         "/v1/status" => ask(commands, Command::Status).await,
         "/v1/calls" => {
             let limit = limit()?;
@@ -453,13 +515,13 @@ async fn answer(request: Request<Incoming>, peer: Peer, commands: &mpsc::Sender<
             let (filter, limit) = flow_query(parts.uri.query())?;
             ask(commands, |reply| Command::Flows { filter, limit, reply }).await
         }
-        "/v1/flows/kill" => kill(parts.uri.query(), peer, commands).await,
+        "/v1/flows/kill" => kill(parts.uri.query(), caller, commands).await,
         "/v1/blocks" => {
             let limit = limit()?;
             ask(commands, |reply| Command::Blocks { limit, reply }).await
         }
-        "/v1/block" => block(body, peer, commands).await,
-        "/v1/unblock" => unblock(body, peer, commands).await,
+        "/v1/block" => block(body, caller, commands).await,
+        "/v1/unblock" => unblock(body, caller, commands).await,
         "/v1/rules" => ask(commands, Command::Rules).await,
         "/v1/counters" => ask(commands, Command::Counters).await,
         "/v1/phones" => {
@@ -502,43 +564,85 @@ async fn answer(request: Request<Incoming>, peer: Peer, commands: &mpsc::Sender<
             let request = request.unwrap_or_default();
             ask(commands, |reply| Command::Explain { request, reply }).await
         }
-        _ => reload(body, peer, commands).await,
+        "/v1/metrics" => text(ask_for(commands, Command::Metrics).await?),
+        "/v1/calls/end" => hangup(body, caller, commands).await,
+        "/v1/diff" => diff(body, caller, commands).await,
+        "/v1/confirm" => {
+            let answer = ask(commands, Command::Confirm).await;
+            caller.audit("confirm", "", &answer);
+            answer
+        }
+        "/v1/rollback" => {
+            let answer = ask(commands, Command::Rollback).await;
+            caller.audit("rollback", "", &answer);
+            answer
+        }
+        "/v1/reload" => reload(body, caller, commands).await,
+        _ => Err(not_found(path)),
     }
 }
 
-async fn reload(body: Incoming, peer: Peer, commands: &mpsc::Sender<Command>) -> Answer {
-    peer.must_be_entitled("reload")?;
-    let ReloadRequest { file } = reload_request(body).await?;
-    let named = file.as_deref().map_or_else(|| "(in force)".to_owned(), |file| file.display().to_string());
-    let answer = ask(commands, |reply| Command::Reload { file, reply }).await;
-    peer.audit("reload", &named, &answer);
+async fn reload(body: Incoming, caller: &Caller, commands: &mpsc::Sender<Command>) -> Answer {
+    let ReloadRequest { file, confirm_s } = reload_request(body).await?;
+    let mut what = named(file.as_deref());
+    if let Some(seconds) = confirm_s {
+        what = format!("{what}, to be confirmed within {seconds} s");
+    }
+    let confirm = confirm_s.map(Duration::from_secs);
+    let answer = ask(commands, |reply| Command::Reload { file, confirm, reply }).await;
+    caller.audit("reload", &what, &answer);
     answer
 }
 
-async fn block(body: Incoming, peer: Peer, commands: &mpsc::Sender<Command>) -> Answer {
+fn named(file: Option<&Path>) -> String {
+    file.map_or_else(|| "(in force)".to_owned(), |file| file.display().to_string())
+}
+
+async fn diff(body: Incoming, caller: &Caller, commands: &mpsc::Sender<Command>) -> Answer {
+    const HINT: &str = "send nothing, or {\"file\": \"/absolute/path\"}";
+    let request: DiffRequest = read(body, HINT).await?.unwrap_or_default();
+    let file = absolute(request.file, HINT)?;
+    // It changes nothing, but whoever asks has the daemon read a file.
+    let what = named(file.as_deref());
+    let answer = ask(commands, |reply| Command::Diff { file, reply }).await;
+    caller.audit("diff", &what, &answer);
+    answer
+}
+
+async fn hangup(body: Incoming, caller: &Caller, commands: &mpsc::Sender<Command>) -> Answer {
+    const HINT: &str = "send {\"call\": \"NUMBER or CALL-ID\"}";
+    let request: Option<HangupRequest> = read(body, HINT).await?;
+    let HangupRequest { call } = request.ok_or_else(|| unreadable_body("it is empty", HINT))?;
+    if call.is_empty() {
+        return Err(unreadable_body("no call is named", HINT));
+    }
+    let what = call.clone();
+    let answer = ask(commands, |reply| Command::Hangup { query: CallQuery(call), reply }).await;
+    caller.audit("hangup", &what, &answer);
+    answer
+}
+
+async fn block(body: Incoming, caller: &Caller, commands: &mpsc::Sender<Command>) -> Answer {
     const HINT: &str = "send {\"address\": \"192.0.2.1\", \"seconds\": 3600}";
-    peer.must_be_entitled("block")?;
     let request: BlockRequest =
         read(body, HINT).await?.ok_or_else(|| unreadable_body("it is empty", HINT))?;
     let seconds = request.seconds.unwrap_or(DEFAULT_BLOCK_S);
     let what = format!("{} for {seconds} s", request.address);
     let answer = ask(commands, |reply| Command::Block { request, reply }).await;
-    peer.audit("block", &what, &answer);
+    caller.audit("block", &what, &answer);
     answer
 }
 
-async fn unblock(body: Incoming, peer: Peer, commands: &mpsc::Sender<Command>) -> Answer {
+async fn unblock(body: Incoming, caller: &Caller, commands: &mpsc::Sender<Command>) -> Answer {
     const HINT: &str = "send {\"address\": \"192.0.2.1\"}";
-    peer.must_be_entitled("unblock")?;
     let request: Option<UnblockRequest> = read(body, HINT).await?;
     let UnblockRequest { address } = request.ok_or_else(|| unreadable_body("it is empty", HINT))?;
     let answer = ask(commands, |reply| Command::Unblock { address, reply }).await;
-    peer.audit("unblock", &address.to_string(), &answer);
+    caller.audit("unblock", &address.to_string(), &answer);
     answer
 }
 
-async fn kill(query: Option<&str>, peer: Peer, commands: &mpsc::Sender<Command>) -> Answer {
-    peer.must_be_entitled("kill flows")?;
+async fn kill(query: Option<&str>, caller: &Caller, commands: &mpsc::Sender<Command>) -> Answer {
     let mut filter = FlowFilter::default();
     pairs(query).try_for_each(|pair| filter.take(pair)).map_err(|error| bad_filter(&error))?;
     if filter.is_empty() {
@@ -547,18 +651,27 @@ async fn kill(query: Option<&str>, peer: Peer, commands: &mpsc::Sender<Command>)
     }
     let what = filter.to_query();
     let answer = ask(commands, |reply| Command::KillFlows { filter, reply }).await;
-    peer.audit("kill flows", &what, &answer);
+    caller.audit("kill flows", &what, &answer);
     answer
 }
 
 async fn reload_request(body: Incoming) -> Result<ReloadRequest, Failure> {
-    const HINT: &str = "send nothing, or {\"file\": \"/absolute/path\"}";
+    const HINT: &str = "send nothing, or {\"file\": \"/absolute/path\", \"confirm_s\": 60}";
     let request: ReloadRequest = read(body, HINT).await?.unwrap_or_default();
-    match &request.file {
+    let ReloadRequest { file, confirm_s } = request;
+    if let Some(seconds) = confirm_s.filter(|seconds| !(1..=MAX_CONFIRM_S).contains(seconds)) {
+        return Err(unreadable_body(format!("{seconds} s is not within 1 and {MAX_CONFIRM_S}"), HINT));
+    }
+    Ok(ReloadRequest { file: absolute(file, HINT)?, confirm_s })
+}
+
+/// The daemon's directory is nobody's business.
+fn absolute(file: Option<PathBuf>, hint: &str) -> Result<Option<PathBuf>, Failure> {
+    match file {
         Some(file) if !file.is_absolute() => {
-            Err(unreadable_body(format!("{} is not absolute", file.display()), HINT))
+            Err(unreadable_body(format!("{} is not absolute", file.display()), hint))
         }
-        _ => Ok(request),
+        file => Ok(file),
     }
 }
 
@@ -584,6 +697,14 @@ async fn ask<T: Serialize>(
     commands: &mpsc::Sender<Command>,
     command: impl FnOnce(Reply<T>) -> Command,
 ) -> Answer {
+    json(StatusCode::OK, &ask_for(commands, command).await?)
+}
+
+/// Sends a command and waits for the main loop's answer.
+async fn ask_for<T>(
+    commands: &mpsc::Sender<Command>,
+    command: impl FnOnce(Reply<T>) -> Command,
+) -> Result<T, Failure> {
     let (reply, answer) = oneshot::channel();
     let exchange = async {
         commands.send(command(reply)).await.ok()?;
@@ -594,7 +715,7 @@ async fn ask<T: Serialize>(
         Failure::new(StatusCode::SERVICE_UNAVAILABLE, error, hint)
     };
     match timeout(ANSWER_TIME, exchange).await {
-        Ok(Some(Ok(value))) => json(StatusCode::OK, &value),
+        Ok(Some(Ok(value))) => Ok(value),
         Ok(Some(Err(reply))) => Err(Failure { status: StatusCode::UNPROCESSABLE_ENTITY, allow: None, reply }),
         Ok(None) => Err(down("the daemon is going down")),
         Err(_) => Err(down("the daemon's main loop does not answer")),
@@ -609,6 +730,18 @@ fn json(status: StatusCode, value: &impl Serialize) -> Answer {
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     Ok(response)
+}
+
+fn text(text: String) -> Answer {
+    let mut response = Response::new(Full::from(text));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(crate::metrics::CONTENT_TYPE));
+    Ok(response)
+}
+
+fn not_found(path: &str) -> Failure {
+    let known: Vec<&str> = ROUTES.iter().map(|route| route.path).collect();
+    let hint = format!("this is version {API} of the protocol; there are {}", known.join(", "));
+    Failure::new(StatusCode::NOT_FOUND, format!("nothing at {path}"), hint)
 }
 
 fn refusal(failure: Failure) -> Response<Full<Bytes>> {
@@ -707,23 +840,6 @@ fn check_vacant(path: &Path) -> Result<(), BindError> {
     }
 }
 
-/// A group's number from its name or number; only `/etc/group` is asked (group(5)).
-fn group_id(name: &str) -> Result<u32, BindError> {
-    if let Ok(number) = name.parse() {
-        return Ok(number);
-    }
-    let file = Path::new("/etc/group");
-    let groups = fs::read_to_string(file).map_err(failed("read", file))?;
-    groups
-        .lines()
-        .filter_map(|line| {
-            let mut fields = line.split(':');
-            (fields.next()? == name).then(|| fields.nth(1)?.parse().ok()).flatten()
-        })
-        .next()
-        .ok_or_else(|| BindError::NoGroup(name.to_owned()))
-}
-
 fn failed(step: &'static str, path: &Path) -> impl FnOnce(io::Error) -> BindError {
     let path = path.to_owned();
     move |source| BindError::System { step, path, source }
@@ -738,6 +854,10 @@ mod tests {
     use tokio::net::UnixStream;
 
     use super::*;
+
+    fn audit_in(directory: &Path) -> SharedAudit {
+        Arc::new(Mutex::new(Audit::new(&directory.join("audit.log"))))
+    }
 
     /// A main loop that knows one counter, can reload, and is short of calls.
     async fn main_loop(mut commands: mpsc::Receiver<Command>) {
@@ -778,7 +898,7 @@ mod tests {
                     let reason = format!("{} bytes from {}", request.frame.len() / 2, request.from);
                     reply.send(Ok(Explanation { reason, ..Default::default() })).expect("the server waits");
                 }
-                Command::Reload { file: Some(file), reply } if file.ends_with("good.toml") => {
+                Command::Reload { file: Some(file), reply, .. } if file.ends_with("good.toml") => {
                     let done = ReloadReply { generation: 2, ..Default::default() };
                     reply.send(Ok(done)).expect("the server waits");
                 }
@@ -794,17 +914,20 @@ mod tests {
 
     struct Bench {
         path: PathBuf,
-        _directory: tempfile::TempDir,
+        access: Arc<Mutex<Access>>,
+        directory: tempfile::TempDir,
     }
 
     fn bench() -> Bench {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let path = directory.path().join("run").join("control.sock");
         let (sender, receiver) = queue();
-        let server = Server::bind(&path, None, sender).expect("the socket can be had");
+        let audit = audit_in(directory.path());
+        let server = Server::bind(&path, None, Arc::clone(&audit), sender).expect("the socket can be had");
+        let access = Arc::clone(&server.entrance().access);
         tokio::spawn(main_loop(receiver));
         tokio::spawn(server.run());
-        Bench { path, _directory: directory }
+        Bench { path, access, directory }
     }
 
     impl Bench {
@@ -882,6 +1005,10 @@ mod tests {
     async fn reload_takes_an_absolute_path_and_passes_errors_on() {
         let bench = bench();
         assert_eq!(bench.post("/v1/reload", r#"{"file":"/etc/good.toml"}"#).await.0, 200);
+        assert_eq!(bench.post("/v1/reload", r#"{"file":"/etc/good.toml","confirm_s":60}"#).await.0, 200);
+        for wrong in [r#"{"confirm_s":0}"#, r#"{"confirm_s":86401}"#, r#"{"confirm_s":"1m"}"#] {
+            assert_eq!(bench.post("/v1/reload", wrong).await.0, 400, "{wrong}");
+        }
         let (status, body) = bench.post("/v1/reload", "").await;
         assert_eq!((status, body.contains("3 errors")), (422, true));
         for body in [r#"{"file":"good.toml"}"#, r#"{"fiel":"/etc/good.toml"}"#, "nonsense"] {
@@ -926,12 +1053,97 @@ mod tests {
         assert_eq!(bench.post("/v1/blocks", "").await.0, 405);
     }
 
-    #[test]
-    fn who_may_not_change_is_refused() {
-        let peer = |may_change| Peer { uid: 1_000, pid: None, may_change };
-        assert!(peer(true).must_be_entitled("block").is_ok());
-        let failure = peer(false).must_be_entitled("block").expect_err("may only look");
-        assert_eq!(failure.status, StatusCode::FORBIDDEN);
+    /// Every request is made in every role, over a real socket: this process' own user is given the role by the
+    /// daemon's table, as another user's would be.
+    #[tokio::test]
+    async fn every_request_is_for_its_role_and_those_above() {
+        use callgate_api::Role::{Admin, Operator, Viewer};
+
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let audit = audit_in(directory.path());
+        for route in &ROUTES {
+            for role in [None, Some(Viewer), Some(Operator), Some(Admin)] {
+                let peer = Peer { uid: 1_000, pid: None, role };
+                let caller = Caller { peer, audit: Arc::clone(&audit) };
+                let permitted = caller.must_be(route);
+                assert_eq!(permitted.is_ok(), role >= Some(route.role), "{} as {role:?}", route.path);
+                if let Err(failure) = permitted {
+                    assert_eq!(failure.status, StatusCode::FORBIDDEN);
+                    assert!(failure.reply.hint.contains("[control]"), "{}", failure.reply.hint);
+                }
+            }
+            // What changes something is never for those who only look.
+            let reads = route.method == Method::GET || route.path == "/v1/explain";
+            assert_eq!(route.role == Viewer, reads, "{}", route.path);
+        }
+        let audited = fs::read_to_string(directory.path().join("audit.log")).expect("refusals are noted");
+        let changes = ROUTES.iter().filter(|route| route.method == Method::POST);
+        let refusals = changes.map(|route| route.role as usize + 1).sum::<usize>();
+        assert_eq!(audited.lines().count(), refusals);
+    }
+
+    /// A process of another user, through the socket: nobody (65534), with a group of ours or without.
+    #[tokio::test]
+    async fn a_strangers_groups_decide_what_it_is_answered() {
+        // SAFETY: it cannot fail and touches no memory.
+        if unsafe { libc::geteuid() } != 0 {
+            // Only root can become somebody else.
+            return;
+        }
+        let bench = bench();
+        // Whoever gets as far as the socket is judged by its role: the file's mode is another matter.
+        for path in [bench.directory.path(), &bench.path] {
+            fs::set_permissions(path, fs::Permissions::from_mode(0o777)).expect("one's own");
+        }
+        let control = Control {
+            viewers: vec!["4711".into()],
+            operators: vec!["4712".into()],
+            admins: vec!["4713".into()],
+            ..Control::default()
+        };
+        *locked(&bench.access) = Access::granted(0, None, &control);
+        let ask = |groups: &'static [&'static str], method: &'static str, path: &'static str| {
+            let socket = bench.path.clone();
+            tokio::task::spawn_blocking(move || {
+                let mut command = std::process::Command::new("setpriv");
+                command.args(["--reuid=65534", "--regid=65534"]);
+                match groups {
+                    [] => command.arg("--clear-groups"),
+                    groups => command.arg(format!("--groups={}", groups.join(","))),
+                };
+                command.args(["curl", "--silent", "--output", "/dev/null", "--write-out", "%{http_code}"]);
+                command.arg("--unix-socket").arg(socket).args(["--request", method]);
+                command.arg(format!("http://callgate{path}"));
+                let output = command.output().expect("setpriv and curl are there");
+                String::from_utf8_lossy(&output.stdout).into_owned()
+            })
+        };
+        for (groups, read, operate, change) in [
+            (&[][..], "403", "403", "403"),
+            (&["9999"][..], "403", "403", "403"),
+            (&["4711"][..], "200", "403", "403"),
+            // What is permitted comes as far as being read, or to the main loop.
+            (&["9999", "4712"][..], "200", "400", "403"),
+            (&["4713"][..], "200", "400", "422"),
+        ] {
+            assert_eq!(ask(groups, "GET", "/v1/counters").await.expect("it ran"), read, "{groups:?}");
+            assert_eq!(ask(groups, "POST", "/v1/block").await.expect("it ran"), operate, "{groups:?}");
+            assert_eq!(ask(groups, "POST", "/v1/reload").await.expect("it ran"), change, "{groups:?}");
+        }
+        let audited =
+            fs::read_to_string(bench.directory.path().join("audit.log")).expect("changes are noted");
+        let of = |change: &str| audited.lines().filter(|line| line.contains(change)).count();
+        assert_eq!((of("/v1/block"), of("/v1/reload"), of("3 errors")), (3, 4, 1), "{audited}");
+        assert!(audited.lines().all(|line| line.contains("\"uid\":65534")), "{audited}");
+    }
+
+    #[tokio::test]
+    async fn who_asks_is_told_the_version_and_its_role() {
+        let bench = bench();
+        let (status, body) = bench.get("/v1/version").await;
+        assert_eq!((status, body.contains("\"api\":1,\"role\":\"admin\"")), (200, true), "{body}");
+        let (status, body) = bench.get("/v2/status").await;
+        assert_eq!((status, body.contains("version 1 of the protocol")), (404, true), "{body}");
     }
 
     #[tokio::test]
@@ -950,11 +1162,14 @@ mod tests {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let path = directory.path().join("control.sock");
         let gid = fs::metadata(directory.path()).expect("it exists").gid();
-        let server =
-            Server::bind(&path, Some(&gid.to_string()), queue().0).expect("one's own group can be given");
+        let server = Server::bind(&path, Some(&gid.to_string()), audit_in(directory.path()), queue().0);
+        let server = server.expect("one's own group can be given");
         let file = fs::metadata(&path).expect("it exists");
         assert_eq!((file.permissions().mode() & 0o777, file.gid()), (0o660, gid));
-        assert!(matches!(Server::bind(&path, None, queue().0), Err(BindError::InUse(_))));
+        assert!(matches!(
+            Server::bind(&path, None, audit_in(directory.path()), queue().0),
+            Err(BindError::InUse(_))
+        ));
         drop(server);
         assert!(!path.exists());
     }
@@ -964,22 +1179,12 @@ mod tests {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let path = directory.path().join("control.sock");
         drop(std::os::unix::net::UnixListener::bind(&path).expect("a socket nobody will listen on"));
-        Server::bind(&path, None, queue().0).expect("the socket is replaced");
+        Server::bind(&path, None, audit_in(directory.path()), queue().0).expect("the socket is replaced");
         fs::write(&path, "precious").expect("a file");
-        assert!(matches!(Server::bind(&path, None, queue().0), Err(BindError::NotASocket(_))));
+        assert!(matches!(
+            Server::bind(&path, None, audit_in(directory.path()), queue().0),
+            Err(BindError::NotASocket(_))
+        ));
         assert_eq!(fs::read_to_string(&path).expect("still there"), "precious");
-    }
-
-    #[test]
-    fn only_root_and_the_daemons_user_may_change() {
-        assert!(may_change(0, 0) && may_change(0, 990) && may_change(990, 990));
-        assert!(!may_change(1000, 0) && !may_change(1000, 990));
-    }
-
-    #[test]
-    fn groups_are_found_by_name_and_number() {
-        assert_eq!(group_id("root").expect("every system has it"), 0);
-        assert_eq!(group_id("4711").expect("a number"), 4711);
-        assert!(matches!(group_id("no such group"), Err(BindError::NoGroup(_))));
     }
 }

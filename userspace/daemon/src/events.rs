@@ -6,7 +6,7 @@
 //! dropped packets have a place of their own.
 
 use std::collections::VecDeque;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use callgate_alg::action::Time;
 use callgate_alg::event::{Event, EventKind};
@@ -14,6 +14,7 @@ use callgate_api::{EventPage, EventRow, PacketRow};
 use tracing::{info, warn};
 
 use crate::firewall::unix;
+use crate::log::Lines;
 
 /// Events that are remembered.
 pub const CAPACITY: usize = 4_096;
@@ -38,37 +39,6 @@ pub struct Events {
     last: u64,
     log: Lines,
     packet_log: Lines,
-}
-
-/// How many lines have been written within this second.
-#[derive(Debug)]
-struct Lines {
-    most: u32,
-    second: Time,
-    lines: u32,
-    unlogged: u64,
-}
-
-impl Lines {
-    const fn new(most: u32, second: Time) -> Self {
-        Self { most, second, lines: 0, unlogged: 0 }
-    }
-
-    /// Whether one more may be written; when a second is over, how many were not.
-    fn admit(&mut self, time: Time) -> (bool, u64) {
-        let mut left_out = 0;
-        if time.since(self.second) >= Duration::from_secs(1) {
-            left_out = self.unlogged;
-            (self.second, self.lines, self.unlogged) = (time, 0, 0);
-        }
-        let admitted = self.lines < self.most;
-        if admitted {
-            self.lines += 1;
-        } else {
-            self.unlogged += 1;
-        }
-        (admitted, left_out)
-    }
 }
 
 impl Events {
@@ -201,6 +171,8 @@ const fn is_cheap(kind: EventKind) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use callgate_shared::policy::Inspect;
 
     use super::*;

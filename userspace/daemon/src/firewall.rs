@@ -25,21 +25,28 @@ use jiff::tz::TimeZone;
 use jiff::{Timestamp, Zoned};
 use tracing::{debug, error, info, warn};
 
+use crate::control::SharedAudit;
 use crate::defence::Defence;
 use crate::events::Events;
 use crate::frame;
+use crate::health::{Clocks, FlowCount};
 use crate::interfaces::{Interface, Interfaces};
 use crate::journal::Journal;
 use crate::kernel::{self, EventRing, Kernel};
+use crate::log::Lines;
 use crate::machine::own_addresses;
 use crate::memory::{self, Memory};
+use crate::meter::Meter;
 use crate::paths::{Paths, Seen};
 use crate::records::Records;
+use crate::rollback::Reserve;
 use crate::rulesfile::{self, RulesError};
 use crate::tap::VNET_HEADER;
 
 /// Silence between two looks at the kernel's pinholes.
 const SWEEP: Duration = Duration::from_secs(5);
+/// Announcements that open nothing and are logged in a second.
+const REFUSAL_LINES_PER_SECOND: u32 = 20;
 
 /// Everything the daemon holds.
 pub struct Firewall {
@@ -61,7 +68,17 @@ pub struct Firewall {
     pub(crate) records: Records,
     paths: Paths,
     memory: Memory,
-    journal: Journal,
+    pub(crate) journal: Journal,
+    pub(crate) audit: SharedAudit,
+    pub(crate) reserve: Reserve,
+    pub(crate) meter: Meter,
+    pub(crate) clocks: Clocks,
+    pub(crate) flow_count: FlowCount,
+    refusal_log: Lines,
+    /// How many entries the kernel's tables can have.
+    pub(crate) capacities: Vec<(&'static str, u64)>,
+    /// Calls that are over, by what ended them.
+    pub(crate) ended: BTreeMap<&'static str, u64>,
     swept: Time,
 }
 
@@ -84,7 +101,7 @@ impl Firewall {
     ///
     /// # Errors
     /// A rules file that is wrong or does not fit this machine, or what the kernel refuses.
-    pub fn start(rules_file: &Path, pin_dir: &Path, state_dir: &Path) -> Result<Self> {
+    pub fn start(rules_file: &Path, pin_dir: &Path, state_dir: &Path, audit: SharedAudit) -> Result<Self> {
         let rules = rulesfile::read(rules_file)?;
         let mut interfaces = Interfaces::new(state_dir)?;
         let mut kernel = Kernel::open(pin_dir)?;
@@ -116,9 +133,9 @@ impl Firewall {
 
         kernel.ensure_secret()?;
         kernel.load_policy(&compiled)?;
-        kernel.heartbeat(now)?;
         let defence = Defence::new(&kernel, &rules, addresses);
         let records = Records::new(rules.history());
+        let capacities = kernel.capacities();
         let mut firewall = Self {
             kernel,
             engine,
@@ -137,23 +154,37 @@ impl Firewall {
             paths: Paths::default(),
             memory,
             journal,
+            audit,
+            reserve: Reserve::default(),
+            meter: Meter::default(),
+            clocks: Clocks::new(now, SystemTime::now()),
+            flow_count: FlowCount::default(),
+            refusal_log: Lines::new(REFUSAL_LINES_PER_SECOND, now),
+            capacities,
+            ended: BTreeMap::new(),
             swept: Time::default(),
         };
         firewall.adopt_rules();
         firewall.reopen(now);
         let Self { interfaces, kernel, rules, .. } = &mut firewall;
         interfaces.sync(kernel, &named, rules.settings().xdp)?;
+        // Not before somebody reads the taps: until then signalling goes by `on_alg_down`, and is not lost.
         firewall.heartbeat();
         Ok(firewall)
     }
 
-    /// Goes over to a rules file; the one in force stays where anything is wrong with it.
+    /// Goes over to a rules file; the one in force stays where anything is wrong with it, and comes back after the
+    /// time to `confirm` unless the new one is confirmed.
     ///
     /// # Errors
     /// What to tell whoever asked.
-    pub fn reload(&mut self, file: Option<&Path>) -> Result<ReloadReply, ErrorReply> {
+    pub fn reload(
+        &mut self,
+        file: Option<&Path>,
+        confirm: Option<Duration>,
+    ) -> Result<ReloadReply, ErrorReply> {
         let path = file.unwrap_or(&self.rules_file).to_owned();
-        match self.try_reload(&path) {
+        match rulesfile::read(&path).and_then(|rules| self.put_in_force(rules, &path, confirm)) {
             Ok(reply) => {
                 info!(file = reply.file, generation = reply.generation, rules = reply.count, "rules loaded");
                 self.last_error = None;
@@ -168,8 +199,13 @@ impl Firewall {
         }
     }
 
-    fn try_reload(&mut self, path: &Path) -> Result<ReloadReply, RulesError> {
-        let rules = rulesfile::read(path)?;
+    /// Puts rules in force that were read from a file.
+    pub(crate) fn put_in_force(
+        &mut self,
+        rules: RuleSet,
+        path: &Path,
+        confirm: Option<Duration>,
+    ) -> Result<ReloadReply, RulesError> {
         let unfit = |cause: String| RulesError::Unfit { file: path.display().to_string(), cause };
         let named = self.interfaces.named(&rules).map_err(|error| unfit(format!("{error:#}")))?;
         let generation = self.compiled.policy.generation.wrapping_add(1).max(1);
@@ -189,6 +225,7 @@ impl Firewall {
             generation,
             count: u32::try_from(rules.rules().len()).unwrap_or(u32::MAX),
             warnings: warnings.iter().map(|warning| warning.to_string()).collect(),
+            confirm_s: confirm.map(|time| time.as_secs()),
         };
         if rules.settings().xdp != self.rules.settings().xdp {
             reply
@@ -201,9 +238,12 @@ impl Firewall {
             reply.warnings.push(format!("{error:#}"));
         }
         self.records.adopt(rules.history());
-        (self.rules, self.compiled, self.in_force) = (rules, compiled, in_force);
+        let before = std::mem::replace(&mut self.rules, rules);
+        let file = std::mem::replace(&mut self.rules_file, path.to_owned());
+        self.reserve.keep(before, file, Self::confirm_by(confirm));
+        (self.compiled, self.in_force) = (compiled, in_force);
         self.adopt_rules();
-        (self.rules_file, self.loaded) = (path.to_owned(), SystemTime::now());
+        self.loaded = SystemTime::now();
         Ok(reply)
     }
 
@@ -294,7 +334,8 @@ impl Firewall {
                 Action::Ended(call, reason) => {
                     self.records.forget(call.id);
                     self.paths.leave(call.id, *reason == EndReason::Limit, now);
-                    info!(
+                    *self.ended.entry(reason.name()).or_default() += 1;
+                    debug!(
                         call = call.id.0,
                         key = call.key,
                         caller = call.parties[0],
@@ -328,7 +369,14 @@ impl Firewall {
                     Ok(())
                 }
                 Action::Refused { address, call, refusal } => {
-                    warn!(%address, call = call.0, reason = refusal.name(), "announcement opens nothing");
+                    // Whoever announces by the thousand fills no disk: the counters have them all.
+                    let (admitted, left_out) = self.refusal_log.admit(now);
+                    if left_out > 0 {
+                        warn!(left_out, "more announcements open nothing than are logged in a second");
+                    }
+                    if admitted {
+                        warn!(%address, call = call.0, reason = refusal.name(), "announcement opens nothing");
+                    }
                     Ok(())
                 }
             };
@@ -386,6 +434,12 @@ impl Firewall {
         self.paths.tick(now);
         self.carry_out(ZONE_NONE, None);
         self.defend(now);
+        self.look_at_clock(now);
+        self.roll_back_if_due(now);
+        if self.meter.is_due(now) {
+            let rows = self.counter_rows().rows;
+            self.meter.sample(now, &rows);
+        }
     }
 
     /// Learns from the kernel which streams are alive, and clears away pinholes that are over and belong to
@@ -419,6 +473,19 @@ impl Firewall {
                 warn!(%error, to = %spec.to, "cannot open a pinhole again");
             }
         }
+    }
+
+    /// Ends calls because an operator wants it.
+    pub(crate) fn end_calls(&mut self, calls: &[callgate_alg::CallId]) {
+        for call in calls {
+            self.engine.end_call(*call, EndReason::Operator);
+        }
+        self.carry_out(ZONE_NONE, None);
+    }
+
+    /// The rules in force.
+    pub fn rules(&self) -> &RuleSet {
+        &self.rules
     }
 
     /// The interfaces it stands on.

@@ -79,6 +79,11 @@ impl Journal {
         Self::open_in_boot(directory, boot.trim())
     }
 
+    /// Whether the last write failed.
+    pub(crate) fn is_failing(&self) -> bool {
+        self.failing || self.file.is_none()
+    }
+
     /// Notes a call's change or end; other actions are none of its business.
     pub fn record(&mut self, action: &Action) {
         match action {

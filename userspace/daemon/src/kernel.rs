@@ -7,6 +7,7 @@
 mod addresses;
 mod attach;
 mod copies;
+mod fill;
 mod maps;
 mod rows;
 pub mod trial;

@@ -12,25 +12,41 @@
 //! - `records`: what is kept of calls that are over
 //! - [`explain`]: what would become of a packet, and why
 //! - [`control`], [`views`]: the control socket, and what it shows
+//! - [`audit`]: who has changed what
+//! - `rollback`, `comparison`, [`watch`]: rules that come back, that are compared, and that change on disk
+//! - [`metrics`], `meter`, `health`: what is counted, how fast, and what somebody should look at
+//! - [`options`], [`log`]: what its command line says, and where its log goes
+//! - [`preflight`], [`privileges`]: what the machine must have, and what the daemon gives up
 //! - [`rulesfile`], [`journal`], [`memory`], [`lock`]: what is on disk
 
+pub mod audit;
 pub mod blocks;
+mod comparison;
 pub mod control;
 pub mod defence;
 pub mod events;
 pub mod explain;
 pub mod firewall;
 pub mod frame;
+mod health;
 pub mod interfaces;
 pub mod journal;
 pub mod kernel;
 pub mod lock;
+pub mod log;
 pub mod machine;
 pub mod memory;
+mod meter;
+pub mod metrics;
+pub mod options;
 pub mod paths;
 pub mod peers;
+pub mod preflight;
+pub mod privileges;
 mod records;
+mod rollback;
 pub mod rulesfile;
 pub mod scans;
 pub mod tap;
 pub mod views;
+pub mod watch;

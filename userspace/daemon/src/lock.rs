@@ -42,3 +42,19 @@ impl Lock {
         Ok(Self(file))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_daemon_is_told_who_holds_the_lock() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let state = directory.path().join("state");
+        let first = Lock::take(&state).expect("nobody holds it");
+        let error = Lock::take(&state).expect_err("it is held").to_string();
+        assert!(error.contains(&format!("process {}", std::process::id())), "{error}");
+        drop(first);
+        Lock::take(&state).expect("it is free again");
+    }
+}

@@ -1,73 +1,41 @@
 //! `callgated`: attaches the kernel half, runs the ALG, serves the control socket.
 
 use std::cell::RefCell;
-use std::io::IsTerminal as _;
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::rc::Rc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use callgated::audit::Audit;
 use callgated::firewall::{Firewall, Outcome};
 use callgated::interfaces::Interface;
-use callgated::kernel::{self, Kernel};
+use callgated::kernel::Kernel;
 use callgated::lock::Lock;
+use callgated::metrics::Exporter;
+use callgated::options::Options;
 use callgated::rulesfile::RulesError;
 use callgated::tap::{self, Tap, VNET_HEADER};
-use callgated::{control, journal, views};
-use clap::{Parser, ValueEnum};
+use callgated::watch::Files;
+use callgated::{control, log, preflight, privileges, views};
+use clap::Parser;
+use sd_notify::NotifyState;
 use tokio::io::unix::AsyncFd;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::{LocalSet, spawn_local};
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::{error, info, warn};
-use tracing_subscriber::EnvFilter;
-
-/// Callgate's daemon: judges every packet of its interfaces and reads their telephony signalling.
-///
-/// Runs in the foreground. SIGHUP reloads the rules file; SIGTERM and SIGINT stop the daemon and leave the
-/// packet filter at work (calls that are up go on, new ones open no media), unless --detach is given.
-#[derive(Debug, Parser)]
-#[command(version)]
-struct Options {
-    /// The rules file; its [zones] name the interfaces to attach to.
-    #[arg(long, required_unless_present = "remove")]
-    rules: Option<PathBuf>,
-    /// The control socket, for fwctl.
-    #[arg(long, default_value = "/run/callgate/control.sock")]
-    socket: PathBuf,
-    /// Group (name or number) whose members may read from the control socket.
-    #[arg(long)]
-    group: Option<String>,
-    /// Where programs, links and maps are pinned: a directory of a BPF filesystem.
-    #[arg(long, default_value = kernel::PIN_DIR)]
-    pin_dir: PathBuf,
-    /// Where open calls are remembered for the next run.
-    #[arg(long, default_value = journal::STATE_DIR)]
-    state_dir: PathBuf,
-    /// When the daemon stops, take the packet filter down too.
-    #[arg(long)]
-    detach: bool,
-    /// Take down what an earlier run has left attached, and exit.
-    #[arg(long, conflicts_with = "rules")]
-    remove: bool,
-    /// How the log is written (to stderr); RUST_LOG chooses what, `info` by default.
-    #[arg(long, value_enum, default_value_t = LogFormat::Text)]
-    log_format: LogFormat,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum LogFormat {
-    Text,
-    Json,
-}
 
 /// Frames read from one tap before the others get their turn.
 const TURN: usize = 64;
 
 fn main() -> ExitCode {
     let options = Options::parse();
-    start_log(options.log_format);
+    log::start(options.log_format);
+    // Before there is another thread, and before anything a peer says is read.
+    if let Err(error) = privileges::drop_all_but_kept() {
+        warn!(%error, "capabilities that are not needed cannot be given up");
+    }
     let result = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => LocalSet::new().block_on(&runtime, run(options)),
         Err(error) => Err(error.into()),
@@ -86,6 +54,7 @@ fn main() -> ExitCode {
 
 async fn run(options: Options) -> Result<()> {
     let _lock = Lock::take(&options.state_dir)?;
+    preflight::check()?;
     let Some(rules) = &options.rules else {
         Kernel::remove(&options.pin_dir)?;
         info!(pins = %options.pin_dir.display(), "taken down");
@@ -95,9 +64,13 @@ async fn run(options: Options) -> Result<()> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hangup = signal(SignalKind::hangup())?;
     let (commands, mut queue) = control::queue();
-    let server = control::Server::bind(&options.socket, options.group.as_deref(), commands)?;
+    let audit = Arc::new(Mutex::new(Audit::new(&options.audit)));
+    let group = options.group.as_deref();
+    let server = control::Server::bind(&options.socket, group, Arc::clone(&audit), commands.clone())?;
+    let mut entrance = server.entrance();
+    let (mut exporter, mut files) = (Exporter::new(commands), Files::default());
 
-    let firewall = Firewall::start(rules, &options.pin_dir, &options.state_dir)?;
+    let firewall = Firewall::start(rules, &options.pin_dir, &options.state_dir, Arc::clone(&audit))?;
     let firewall = Rc::new(RefCell::new(firewall));
     let mut watched: Vec<Rc<Interface>> = Vec::new();
     watch(&firewall, &mut watched);
@@ -105,17 +78,29 @@ async fn run(options: Options) -> Result<()> {
     spawn_local(take_samples(Rc::clone(&firewall)));
     let server = spawn_local(server.run());
     info!(rules = %rules.display(), socket = %options.socket.display(), "ready");
+    let control = firewall.borrow().rules().control().clone();
+    entrance.follow(&control);
+    exporter.follow(control.metrics).await;
+    files.follow(firewall.borrow().rules());
+    // Outside systemd nobody listens (sd_notify(3)).
+    let _ = sd_notify::notify(false, &[NotifyState::Ready]);
 
     loop {
         tokio::select! {
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
             // What is wrong with the file has been logged.
-            _ = hangup.recv() => drop(firewall.borrow_mut().reload(None)),
+            _ = hangup.recv() => reload(&firewall, "SIGHUP"),
+            () = files.changed() => reload(&firewall, "a file has changed"),
             Some(command) = queue.recv() => views::answer(&mut firewall.borrow_mut(), command),
         }
         watch(&firewall, &mut watched);
+        let control = firewall.borrow().rules().control().clone();
+        entrance.follow(&control);
+        exporter.follow(control.metrics).await;
+        files.follow(firewall.borrow().rules());
     }
+    let _ = sd_notify::notify(false, &[NotifyState::Stopping]);
 
     server.abort();
     let _ = server.await;
@@ -127,6 +112,14 @@ async fn run(options: Options) -> Result<()> {
         info!("stopped; the packet filter stays at work (`callgated --remove` takes it down)");
     }
     Ok(())
+}
+
+/// Reads the rules again, not because somebody has asked by the control socket.
+fn reload(firewall: &Rc<RefCell<Firewall>>, why: &str) {
+    let mut firewall = firewall.borrow_mut();
+    let result = firewall.reload(None, None);
+    let outcome = result.as_ref().map(drop).map_err(|error| error.error.as_str());
+    firewall.note("reload", why, outcome);
 }
 
 /// Starts reading the taps of interfaces that are new.
@@ -202,6 +195,8 @@ async fn beat(firewall: Rc<RefCell<Firewall>>) {
         firewall.heartbeat();
         if count.is_multiple_of(BEATS_PER_TICK) {
             firewall.tick();
+            // The unit's WatchdogSec: a main loop that hangs is started anew, and finds its calls again.
+            let _ = sd_notify::notify(false, &[NotifyState::Watchdog]);
         }
     }
 }
@@ -223,16 +218,5 @@ async fn take_samples(firewall: Rc<RefCell<Firewall>>) {
             firewall.borrow_mut().sampled(&event);
         }
         guard.clear_ready();
-    }
-}
-
-fn start_log(format: LogFormat) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    let log =
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colour);
-    match format {
-        LogFormat::Text => log.init(),
-        LogFormat::Json => log.json().init(),
     }
 }

@@ -5,8 +5,9 @@ use std::time::SystemTime;
 use callgate_alg::action::{Sender, Time, Transport};
 use callgate_api::{
     Alg, BindingRow, BlockRow, BuiltinRow, CallQuery, CallRow, CounterRow, DEFAULT_LIMIT, DefaultRow,
-    ErrorReply, FlowFilter, FlowRow, FlowState, Interface, Killed, LadderRow, Mode, Page, Peer, PhoneRow,
-    PinholeRow, RegistrationRow, RuleRow, Rules, RulesFile, Status, TableSizes, Totals, XdpMode, ZoneRow,
+    ErrorReply, FlowFilter, FlowRow, FlowState, Health, HungUp, Interface, Killed, LadderRow, Mode, Page,
+    Peer, PhoneRow, PinholeRow, RegistrationRow, RuleRow, Rules, RulesFile, Status, TableSizes, Totals,
+    XdpMode, ZoneRow,
 };
 use callgate_history::Question;
 use callgate_rules::ruleset::{self, AntiSpoof, RuleAction, Zone, ZoneRules};
@@ -61,13 +62,23 @@ pub fn answer(firewall: &mut Firewall, command: Command) {
             firewall.records.ask(Question::Fraud { filter, zone, limit, reply: records::reply(reply) });
         }
         Command::Explain { request, reply } => drop(reply.send(firewall.explain(&request))),
-        Command::Reload { file, reply } => drop(reply.send(firewall.reload(file.as_deref()))),
+        Command::Reload { file, confirm, reply } => {
+            drop(reply.send(firewall.reload(file.as_deref(), confirm)));
+        }
+        Command::Diff { file, reply } => drop(reply.send(firewall.compare(file.as_deref()))),
+        Command::Confirm(reply) => drop(reply.send(firewall.confirm())),
+        Command::Rollback(reply) => drop(reply.send(firewall.roll_back())),
+        Command::Hangup { query, reply } => drop(reply.send(firewall.hang_up(&query))),
+        Command::Metrics(reply) => drop(reply.send(Ok(firewall.metrics()))),
     }
 }
 
 impl Firewall {
-    fn status(&self) -> Status {
+    pub(crate) fn status(&mut self) -> Status {
         let now = now();
+        let tables = self.table_rows(now);
+        let alarms = self.alarms(&tables, now);
+        let flows = self.count_flows(now).iter().sum();
         let zone = |name: &str| {
             let zone = self.rules.zones().iter().find(|zone| zone.interfaces.iter().any(|one| one == name));
             zone.map(|zone| zone.name.clone())
@@ -105,7 +116,7 @@ impl Firewall {
             },
             calls: self.shown_calls().count() as u64,
             pinholes: self.kernel.pinholes().filter(|pinhole| !pinhole.is_over(now)).count() as u64,
-            flows: self.kernel.flows().count() as u64,
+            flows,
             packets,
             alg: Alg {
                 heartbeat_age_ms: u64::try_from(now.since(self.kernel.last_heartbeat()).as_millis())
@@ -116,11 +127,32 @@ impl Firewall {
                 refusals: refusals.chain(by_reason).collect(),
             },
             history: self.records.status(),
+            rates: self.meter.rates(),
+            refusals: self.meter.refusals(Status::REFUSALS),
+            health: Health::of(&alarms),
+            tables,
+            alarms,
+            unconfirmed: self.reserve.unconfirmed(&self.rules_file, now),
         }
     }
 
+    /// Ends the calls that are meant, because somebody wants it.
+    fn hang_up(&mut self, query: &CallQuery) -> Result<HungUp, ErrorReply> {
+        let wanted = self.shown_calls().filter(|call| query.wants(call));
+        let calls: Vec<callgate_alg::CallId> = wanted.map(|call| call.id).collect();
+        if calls.is_empty() {
+            return Err(ErrorReply {
+                error: format!("there is no call {:?}", query.0),
+                hint: "`fwctl calls` lists their numbers, `fwctl calls --long` their identifiers".to_owned(),
+                details: Vec::new(),
+            });
+        }
+        self.end_calls(&calls);
+        Ok(HungUp { calls: calls.iter().map(|call| call.0).collect() })
+    }
+
     /// All calls but those that only stand for what RAS has announced, or for a registration.
-    fn shown_calls(&self) -> impl Iterator<Item = &callgate_alg::Call> {
+    pub(crate) fn shown_calls(&self) -> impl Iterator<Item = &callgate_alg::Call> {
         self.engine
             .calls()
             .filter(|call| call.protocol != Inspect::Ras && !callgate_alg::sip::is_binding(call))
@@ -258,7 +290,7 @@ impl Firewall {
         Page::of(self.defence.blocks.rows(now()), limit)
     }
 
-    fn rule_rows(&self) -> Rules {
+    pub(crate) fn rule_rows(&self) -> Rules {
         let builtin =
             BUILTIN.map(|(name, about)| BuiltinRow { name: name.to_owned(), about: about.to_owned() });
         let rules = self.rules.rules().iter().zip(&self.compiled.slots).enumerate();
@@ -303,7 +335,7 @@ impl Firewall {
         }
     }
 
-    fn counter_rows(&self) -> Page<CounterRow> {
+    pub(crate) fn counter_rows(&self) -> Page<CounterRow> {
         let mut rows = Vec::new();
         for interface in &self.interfaces.attached {
             let refused = self.refused.iter().filter(|((slot, _), _)| *slot == interface.slot);

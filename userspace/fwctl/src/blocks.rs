@@ -12,8 +12,8 @@ use crate::{Outcome, write_json};
 
 /// Drop whatever comes from an address, for a time
 ///
-/// Addresses of `never_block` and this machine's own cannot be blocked. Blocks survive a restart of the daemon. Only
-/// root and the daemon's own user may do this.
+/// Addresses of `never_block` and this machine's own cannot be blocked. Blocks survive a restart of the daemon.
+/// This takes the role of an operator.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Block {
     /// The address
@@ -54,7 +54,7 @@ pub(crate) fn unblock(client: &Client, args: &Unblock, json: bool, out: &mut dyn
 }
 
 /// A time such as `10m`, in seconds.
-fn seconds(text: &str) -> Result<u64, String> {
+pub(crate) fn seconds(text: &str) -> Result<u64, String> {
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let unit = match &text[digits.len()..] {
         "s" => 1,

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::{blocks, check, events, explain, flows, history, replay};
+use crate::{blocks, check, doctor, events, explain, flows, history, operate, replay};
 
 const AFTER_HELP: &str = "\
 Data goes to stdout, talk to stderr. Colours are used on a terminal unless NO_COLOR is set.
@@ -89,13 +89,32 @@ pub(crate) enum Command {
     Events(events::Args),
     History(Box<history::Args>),
     Fraud(Box<history::Fraud>),
-    /// Read the rules again and put them in force at once
+    Reload(operate::Reload),
+    /// Keep rules that were put in force by `reload --confirm`
+    Confirm,
+    /// Bring back the rules before those in force
     ///
-    /// A file with an error changes nothing: its errors are printed and the exit status is 1. Only root and the
-    /// daemon's own user may do this.
-    Reload {
-        /// Go over to this rules file instead of the one in force
-        file: Option<PathBuf>,
+    /// They come back as they were when they were loaded, whatever their file says now. Run again, it goes forward
+    /// again. This takes the role of an admin.
+    Rollback,
+    Diff(operate::DiffArgs),
+    Hangup(operate::Hangup),
+    /// A screen that stays: calls, refusals, who talks most, attacks, how full the tables are
+    ///
+    /// Keys: up and down choose a call, Enter shows its messages, x ends it, s and r sort, / filters, ? helps, q leaves.
+    Top {
+        /// Between two looks at the firewall
+        #[arg(long, value_name = "SECONDS", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=60))]
+        every: u64,
+    },
+    /// What is counted, as Prometheus reads it
+    Metrics,
+    Doctor(doctor::Args),
+    /// Write man pages and completions, for packages
+    #[command(hide = true)]
+    Generate {
+        /// The directory they go to; made where it is missing
+        directory: PathBuf,
     },
     Check(check::Args),
     Explain(Box<explain::Args>),

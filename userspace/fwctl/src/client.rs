@@ -74,7 +74,17 @@ impl Client {
         self.exchange("POST", path, &body)
     }
 
+    /// An answer that is no JSON.
+    pub(crate) fn text(&self, path: &str) -> Result<String, ClientError> {
+        let body = self.body("GET", path, &[])?;
+        String::from_utf8(body).map_err(|error| ClientError::Nonsense(error.to_string()))
+    }
+
     fn exchange<T: DeserializeOwned>(&self, method: &str, path: &str, body: &[u8]) -> Result<T, ClientError> {
+        parse(&self.body(method, path, body)?)
+    }
+
+    fn body(&self, method: &str, path: &str, body: &[u8]) -> Result<Vec<u8>, ClientError> {
         let mut stream = UnixStream::connect(&self.socket)
             .map_err(|source| ClientError::Unreachable { path: self.socket.clone(), source })?;
         stream.set_read_timeout(Some(PATIENCE)).map_err(ClientError::Silent)?;
@@ -89,7 +99,7 @@ impl Client {
         stream.write_all(&request).map_err(ClientError::Silent)?;
         let answer = read_answer(&mut BufReader::new(stream))?;
         if answer.status == 200 {
-            return parse(&answer.body);
+            return Ok(answer.body);
         }
         let reply = parse(&answer.body)?;
         Err(match answer.status {
@@ -160,7 +170,9 @@ fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, ClientError> {
 
 fn advice(error: &io::Error) -> &'static str {
     match error.kind() {
-        io::ErrorKind::PermissionDenied => "run fwctl as root, or join the socket's group",
+        io::ErrorKind::PermissionDenied => {
+            "run fwctl as root, or as a member of a group that [control] of the rules names"
+        }
         _ => "is callgated running, and with this --socket?",
     }
 }

@@ -7,6 +7,10 @@
 //! - [`history`]: calls that are over
 //! - [`flows`]: what the kernel half knows, chosen and forgotten
 //! - [`blocks`]: addresses whose packets are dropped
+//! - [`operate`]: rules that are changed, compared and taken back; calls that are ended
+//! - [`top`]: a screen that stays
+//! - [`doctor`]: whether this machine is fit for a firewall
+//! - [`generate`]: man pages and completions
 //! - [`check`]: reads a rules file as the daemon would
 //! - [`explain`]: shows what would become of a packet, and why
 //! - [`replay`]: puts a capture through the firewall, without privileges and without a daemon
@@ -21,20 +25,23 @@ mod capture;
 mod check;
 mod cli;
 mod client;
+mod doctor;
 mod events;
 mod explain;
 mod flows;
+mod generate;
 mod history;
+mod operate;
 mod replay;
 mod screen;
 mod show;
 mod table;
+mod top;
 
 use std::io::{self, BufWriter, Write};
 use std::process::ExitCode;
 
-use anyhow::Context;
-use callgate_api::{CallQuery, LadderRow, Page, ReloadReply, ReloadRequest};
+use callgate_api::{CallQuery, LadderRow, Page};
 use clap::Parser;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -107,7 +114,18 @@ fn run(cli: &Cli, out: &mut dyn Write) -> anyhow::Result<Outcome> {
         Command::History(args) => history::run(&client, args, json, out),
         Command::Fraud(args) => history::fraud(&client, args, json, out),
         Command::Events(args) => events::run(&client, args, json, out),
-        Command::Reload { file } => reload(&client, file.as_deref(), json, out),
+        Command::Reload(args) => operate::reload(&client, args, json, out),
+        Command::Confirm => operate::confirm(&client, json, out),
+        Command::Rollback => operate::rollback(&client, json, out),
+        Command::Diff(args) => operate::diff(&client, args, json, out),
+        Command::Hangup(args) => operate::hangup(&client, args, json, out),
+        Command::Top { every } => top::run(&client, *every),
+        Command::Metrics => {
+            out.write_all(client.text("/v1/metrics")?.as_bytes())?;
+            Ok(Outcome::Yes)
+        }
+        Command::Doctor(args) => doctor::run(&client, args, json, out),
+        Command::Generate { directory } => generate::run(directory),
         Command::Check(args) => check::run(args, json, out),
         Command::Explain(args) => explain::run(&client, args, json, out),
         Command::Replay(args) => replay::run(args, json, out),
@@ -144,36 +162,6 @@ fn print<T: Serialize>(
 fn write_json(value: &impl Serialize, out: &mut dyn Write) -> io::Result<()> {
     serde_json::to_writer_pretty(&mut *out, value)?;
     writeln!(out)
-}
-
-fn reload(
-    client: &Client,
-    file: Option<&std::path::Path>,
-    json: bool,
-    out: &mut dyn Write,
-) -> anyhow::Result<Outcome> {
-    let file = file
-        .map(std::path::absolute)
-        .transpose()
-        .context("the rules file has no absolute path: is the current directory gone?")?;
-    match client.post::<ReloadReply>("/v1/reload", &ReloadRequest { file }) {
-        Ok(reply) => {
-            if json {
-                write_json(&reply, out)?;
-            } else {
-                show::reloaded(&reply, out, &mut io::stderr().lock())?;
-            }
-            Ok(Outcome::Yes)
-        }
-        Err(ClientError::Refused { reply }) => {
-            if json {
-                write_json(&reply, out)?;
-            }
-            show::refused(&reply, &mut io::stderr().lock())?;
-            Ok(Outcome::No)
-        }
-        Err(error) => Err(error.into()),
-    }
 }
 
 /// Says why the question could not be put.

@@ -13,8 +13,8 @@ use std::net::SocketAddr;
 
 use callgate_alg::call::{Medium, State};
 use callgate_api::{
-    CallEnd, CallPolicy, CallRow, CounterRow, ErrorReply, FlowRow, Page, PinholeRow, ReloadReply, RuleRow,
-    Rules, Status, StreamRow, TableSizes, XdpMode, ZoneRow,
+    CallEnd, CallPolicy, CallRow, CounterRow, ErrorReply, FlowRow, Health, Page, PinholeRow, Rates,
+    ReloadReply, RuleRow, Rules, Status, StreamRow, TableSizes, XdpMode, ZoneRow,
 };
 
 use crate::screen::{Screen, Tone, bytes, duration, number, plural, printable};
@@ -29,10 +29,23 @@ pub(crate) use sip::{bindings, ladders};
 
 /// A heartbeat older than this is taken for a dead daemon by the kernel half.
 const STALE_MS: u64 = 1_000;
+/// Reasons of refusals that a status shows.
+const TOP_REFUSALS: usize = 3;
 
 pub(crate) fn status(status: &Status, screen: &mut Screen<'_>) -> io::Result<()> {
     let Status { version, uptime_s, mode, interfaces, rules, alg, packets, .. } = status;
     let mut line = Lines { screen };
+    let (health, tone) = match status.health {
+        Health::Good => ("good".to_owned(), Tone::Good),
+        Health::Warning => (plural(status.alarms.len() as u64, "alarm"), Tone::Warn),
+        Health::Critical => (format!("critical: {}", plural(status.alarms.len() as u64, "alarm")), Tone::Bad),
+    };
+    line.add("health", &[(health, tone)])?;
+    for alarm in &status.alarms {
+        let tone = if alarm.critical { Tone::Bad } else { Tone::Warn };
+        line.add("", &[(printable(&alarm.text).into_owned(), tone)])?;
+        line.add("", &[(format!("  {}", printable(&alarm.hint)), Tone::Dim)])?;
+    }
     line.add(
         "callgated",
         &[(format!("{}, up {}, mode {mode}", printable(version), duration(*uptime_s)), Tone::Plain)],
@@ -74,6 +87,21 @@ pub(crate) fn status(status: &Status, screen: &mut Screen<'_>) -> io::Result<()>
     line.add("tracking", &[(tracked, Tone::Plain)])?;
     let judged = format!("{} passed, {} dropped", number(packets.passed), number(packets.dropped));
     line.add("packets", &[(judged, Tone::Plain)])?;
+    if status.rates.over_s > 0 {
+        let Rates { passed, dropped, over_s } = status.rates;
+        let rates = format!("{} passed, {} dropped a second", number(passed), number(dropped));
+        line.add("", &[(rates, Tone::Plain), (format!(" (over {})", duration(over_s)), Tone::Dim)])?;
+    }
+    for (nth, refusal) in status.refusals.iter().take(TOP_REFUSALS).enumerate() {
+        let name = if nth == 0 { "dropped by" } else { "" };
+        let told = format!("{} {}", printable(&refusal.reason), number(refusal.packets));
+        line.add(name, &[(told, Tone::Plain), (format!(" ({}/s)", number(refusal.per_s)), Tone::Dim)])?;
+    }
+    let fullest = status.tables.iter().max_by_key(|row| row.percent());
+    if let Some(row) = fullest.filter(|row| row.percent() > 0) {
+        let told = format!("{} {} % full", row.table, row.percent());
+        line.add("tables", &[(told, if row.percent() < 80 { Tone::Plain } else { Tone::Warn })])?;
+    }
 
     let (heartbeat, tone) = match alg.heartbeat_age_ms {
         age if age < STALE_MS => (format!("alive, heartbeat {age} ms ago"), Tone::Good),

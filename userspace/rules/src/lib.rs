@@ -22,6 +22,7 @@
 
 pub mod compile;
 pub mod diagnostic;
+pub mod diff;
 pub mod explain;
 pub mod files;
 pub mod inspect;

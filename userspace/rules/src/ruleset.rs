@@ -4,6 +4,7 @@
 //! its limits have a meaning, its actions fit their services. What the rules do to a packet is said by
 //! [`crate::oracle`]; how they are brought into the kernel by [`mod@crate::compile`].
 
+mod control;
 mod history;
 mod limit;
 mod settings;
@@ -19,6 +20,7 @@ use callgate_shared::flow::{TCP, UDP};
 use callgate_shared::policy::{Action, Inspect, ZONE_NONE, ZONE_SELF};
 use jiff::{Timestamp, Zoned};
 
+pub use control::Control;
 pub use history::{Database, History, Syslog, without_password};
 pub use limit::{Above, Limit, Per, Period};
 pub use settings::{Budget, Budgets, Mode, OnAlgDown, Scan, Settings, Xdp};
@@ -45,6 +47,7 @@ pub struct RuleSet {
     pub(crate) group_notes: BTreeMap<String, GroupNote>,
     pub(crate) settings: Settings,
     pub(crate) inspect: InspectPolicies,
+    pub(crate) control: Control,
     pub(crate) history: Option<History>,
     pub(crate) policy: Option<Arc<Plan>>,
     pub(crate) rules: Vec<Rule>,
@@ -122,6 +125,11 @@ impl RuleSet {
     /// What the `[inspect]` tables say, with defaults where the file says nothing.
     pub fn inspect(&self) -> &InspectPolicies {
         &self.inspect
+    }
+
+    /// Who may do what with the daemon, and whom it tells.
+    pub fn control(&self) -> &Control {
+        &self.control
     }
 
     /// What is kept of calls that are over; `None`: nothing.

@@ -159,7 +159,7 @@ fn meaning(set: &RuleSet) -> String {
             format!("{} {matches:?} {does:?}", rule.name)
         })
         .collect();
-    let kept = (set.history(), set.call_policy().map(|plan| plan.spec()));
+    let kept = (set.control(), set.history(), set.call_policy().map(|plan| plan.spec()));
     format!(
         "{:?} {:?} {:?} {:?} {kept:?} {rules:?}",
         set.zones(),

@@ -217,8 +217,21 @@ fn status_names_what_is_wrong() {
                   "last_error": {"at_unix": u64::MAX, "message": "rules.toml:12:9: no group"}},
         "calls": 1, "pinholes": 4, "flows": 1284, "packets": {"passed": 81_234_567, "dropped": 43_210},
         "alg": {"heartbeat_age_ms": 1500, "messages": {"sip": 1234}, "refusals": {"port-range": 0, "privileged-port": 3}},
+        "health": "critical",
+        "alarms": [
+            {"name": "heartbeat", "critical": true, "text": "no heartbeat", "hint": "look at the load"},
+            {"name": "audit", "critical": false, "text": "disk\u{1b}[2J full", "hint": "free it"},
+        ],
+        "rates": {"passed": 5_000, "dropped": 12, "over_s": 5},
+        "refusals": [{"reason": "default-drop", "packets": 43_000, "per_s": 12}, {"reason": "spoofed", "packets": 210, "per_s": 0}],
+        "tables": [{"table": "flows", "used": 1, "capacity": 1_000}, {"table": "pinholes", "used": 85, "capacity": 100}],
     });
     let expected = "\
+health     critical: 2 alarms
+           no heartbeat
+             look at the load
+           disk\\u{1b}[2J full
+             free it
 callgated  0.1.0, up 3d04h, mode enforce
 interface  eth0 (outside) xdp native, taps cg2
 interface  wlan0 (no zone) xdp generic
@@ -228,6 +241,10 @@ rules      /etc/callgate/rules.toml
            reload failed 0s ago: rules.toml:12:9: no group
 tracking   1 call, 4 pinholes, 1,284 flows
 packets    81,234,567 passed, 43,210 dropped
+           5,000 passed, 12 dropped a second (over 5s)
+dropped by default-drop 43,000 (12/s)
+           spoofed 210 (0/s)
+tables     pinholes 85 % full
 alg        stalled: last heartbeat 1,500 ms ago
 messages   sip 1,234
 refused    privileged-port 3

@@ -65,7 +65,8 @@ fn absolute(checker: &mut Checker<'_>, word: &Word<'_>, expected: &str) -> Optio
     None
 }
 
-fn syslog(checker: &mut Checker<'_>, value: &Value<'_>) -> Option<Syslog> {
+/// Where syslog is spoken to.
+pub(super) fn syslog(checker: &mut Checker<'_>, value: &Value<'_>) -> Option<Syslog> {
     let word = checker.string("syslog", value)?;
     let read = match word.text.split_once("://") {
         Some(("unix", path)) if path.starts_with('/') && !path.ends_with('/') => {

@@ -9,6 +9,7 @@
 
 mod addresses;
 mod checker;
+mod control;
 mod groups;
 mod history;
 mod inspect;
@@ -33,20 +34,20 @@ use crate::diagnostic::{Diagnostic, Place, Source};
 use crate::files::{Files, LoadError};
 use crate::inspect::InspectPolicies;
 use crate::prefixes::PrefixSet;
-use crate::ruleset::{GroupNote, History, Protocol, Rule, RuleAction, RuleSet, Settings, Zone};
+use crate::ruleset::{Control, GroupNote, History, Protocol, Rule, RuleAction, RuleSet, Settings, Zone};
 use addresses::Names;
 use checker::{Checker, Root};
 use rule::Given;
 use sources::Sources;
 
 /// Keys of a file.
-const KEYS: [&str; 11] = [
-    "groups", "history", "include", "inspect", "policy", "rule", "scan", "settings", "version", "zone",
-    "zones",
+const KEYS: [&str; 12] = [
+    "control", "groups", "history", "include", "inspect", "policy", "rule", "scan", "settings", "version",
+    "zone", "zones",
 ];
 
 /// Every table and its keys, by the name [`crate::reference`] gives it.
-pub(crate) const TABLES: [(&str, &[&str]); 32] = [
+pub(crate) const TABLES: [(&str, &[&str]); 33] = [
     ("", &KEYS),
     ("groups.NAME", &groups::KEYS),
     ("zone.NAME", &zones::KEYS),
@@ -59,6 +60,7 @@ pub(crate) const TABLES: [(&str, &[&str]); 32] = [
     ("settings.timeouts", &settings::TIMEOUTS),
     ("settings.half_open", &settings::HALF_OPEN),
     ("scan", &settings::SCAN),
+    ("control", &control::KEYS),
     ("history", &history::KEYS),
     ("policy", &policy::KEYS),
     ("policy.country", &policy::COUNTRY),
@@ -134,7 +136,7 @@ fn read(first: Source, files: &impl Files) -> Result<RuleSet, Vec<Diagnostic>> {
     if failed {
         return Err(diagnostics);
     }
-    let Parts { zones, groups, settings, inspect, history, policy, rules, .. } = parts;
+    let Parts { zones, groups, settings, inspect, control, history, policy, rules, .. } = parts;
     Ok(RuleSet {
         sources: sources.into_vec(),
         zones,
@@ -142,6 +144,7 @@ fn read(first: Source, files: &impl Files) -> Result<RuleSet, Vec<Diagnostic>> {
         group_notes,
         settings,
         inspect,
+        control,
         history,
         policy,
         rules,
@@ -156,6 +159,7 @@ struct Parts {
     places: BTreeMap<String, Place>,
     settings: Settings,
     inspect: InspectPolicies,
+    control: Control,
     history: Option<History>,
     policy: Option<Arc<Plan>>,
     rules: Vec<Rule>,
@@ -177,6 +181,7 @@ fn parts(checker: &mut Checker<'_>, roots: &[Root<'_>], files: &impl Files, firs
     let names = Names { zones: &zones, groups: &groups };
     let settings = settings::settings(checker, roots, &names);
     let inspect = inspect::inspect(checker, roots, &names, files);
+    let control = control::control(checker, roots);
     let history = history::history(checker, roots);
     let policy = policy::policy(checker, roots, &names, settings.time_zone.as_ref(), files);
     let given = Given { names: &names, policies: &inspect, media_ports: &settings.media_ports, files };
@@ -188,7 +193,7 @@ fn parts(checker: &mut Checker<'_>, roots: &[Root<'_>], files: &impl Files, firs
         inspect::unused(checker, root, &rules);
         policy::unused(checker, root, reads_calls);
     }
-    Parts { zones, groups, places, settings, inspect, history, policy, rules }
+    Parts { zones, groups, places, settings, inspect, control, history, policy, rules }
 }
 
 fn version(checker: &mut Checker<'_>, root: &Root<'_>, first: usize) {
@@ -209,7 +214,7 @@ fn said_once(checker: &mut Checker<'_>, roots: &[Root<'_>]) {
     let mut said: HashMap<(&str, &str), Place> = HashMap::new();
     for root in roots {
         checker.enter(root.file);
-        let tables = ["zones", "groups", "zone", "settings", "scan", "inspect", "history"];
+        let tables = ["zones", "groups", "zone", "settings", "scan", "inspect", "history", "control"];
         for (name, value) in tables.into_iter().filter_map(|name| Some((name, root.section.get(name)?))) {
             let Some(table) = value.get_ref().as_table() else { continue };
             for key in table.keys() {
