@@ -9,9 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use callgate_policy::spec::{Caller, Fraud, Limits, Permission, PermissionSet, Rewrite, Spec, Unmatched};
-use callgate_policy::{
-    AddressSet, Attempt, Desk, DialPattern, Hours, Now, Outcome, Party, Plan, Protocol, Reach,
-};
+use callgate_policy::{AddressSet, Attempt, Desk, DialPattern, Now, Outcome, Party, Plan, Protocol, Reach};
 use jiff::tz::TimeZone;
 
 use super::Subject;
@@ -103,18 +101,7 @@ impl Exchange {
             strangers: PermissionSet::NONE,
             callers: (0..CALLERS).map(caller).collect(),
             limits: Limits { calls: Some(100_000), calls_per_minute: Some(u32::MAX), minutes_per_day: None },
-            fraud: Some(Fraud {
-                permissions: PermissionSet::ALL,
-                short: Duration::from_secs(30),
-                prefix: 6,
-                night: Hours::default(),
-                short_points: 0,
-                night_points: 5,
-                failed_points: 0,
-                half_life: Duration::from_secs(3_600),
-                alarm: 50,
-                refuse: Some(100),
-            }),
+            fraud: Some(Fraud { short_points: 0, failed_points: 0, refuse: Some(100), ..Fraud::default() }),
             ..Spec::default()
         }));
         let call = |_| -> Call {

@@ -7,13 +7,12 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
-use std::net::UdpSocket;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 
 use callgate_api::Role;
 use callgate_rules::ruleset::Syslog;
+use callgate_syslog::{Socket, header, own_host_name, put_parameter};
 use jiff::Timestamp;
 use serde::Serialize;
 use tracing::{info, warn};
@@ -148,36 +147,18 @@ fn command_of(pid: i32) -> Option<String> {
 }
 
 fn clip(text: &str) -> &str {
-    let mut end = text.len().min(MAX_TEXT);
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    &text[..end]
+    &text[..text.floor_char_boundary(MAX_TEXT)]
 }
 
 fn send(to: &Syslog, datagram: &[u8]) -> io::Result<()> {
-    match to {
-        Syslog::Udp(address) => {
-            let own = if address.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
-            UdpSocket::bind(own)?.send_to(datagram, address)?;
-        }
-        Syslog::Unix(path) => {
-            let socket = UnixDatagram::unbound()?;
-            // The server's queue can be full; whoever asked does not wait for it.
-            socket.set_nonblocking(true)?;
-            socket.send_to(datagram, path)?;
-        }
-    }
-    Ok(())
+    let socket = Socket::open(to)?;
+    // The server's queue can be full; whoever asked does not wait for it.
+    socket.wait_for_nobody()?;
+    socket.send(datagram)
 }
 
 /// The message of a change (RFC 5424 section 6); 32473 is the enterprise number of examples (RFC 5612).
 fn message(entry: &Entry<'_>, failed: bool) -> String {
-    let priority = FACILITY * 8 + SEVERITY[usize::from(failed)];
-    let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    let host: String = host.chars().filter(char::is_ascii_graphic).take(255).collect();
-    let host = if host.is_empty() { "-" } else { &host };
-    let own = std::process::id();
     let values = [
         ("uid", entry.uid.to_string()),
         ("user", entry.user.clone().unwrap_or_default()),
@@ -188,29 +169,20 @@ fn message(entry: &Entry<'_>, failed: bool) -> String {
         ("what", entry.what.to_owned()),
         ("outcome", entry.outcome.to_owned()),
     ];
-    let mut line = format!("<{priority}>1 {} {host} callgated {own} audit [audit@32473", entry.time);
-    for (name, value) in values.iter().filter(|(_, value)| !value.is_empty()) {
-        line.push_str(&format!(" {name}=\"{}\"", escaped(value)));
+    let importance = (FACILITY, SEVERITY[usize::from(failed)]);
+    let mut line = header(importance, &entry.time, &own_host_name(), std::process::id(), "audit");
+    line.push_str(" [audit@32473");
+    for (name, value) in &values {
+        put_parameter(&mut line, name, value, usize::MAX);
     }
     line.push(']');
     line
 }
 
-/// A parameter's value (section 6.3.3).
-fn escaped(value: &str) -> String {
-    let mut shown = String::with_capacity(value.len());
-    for c in value.chars().filter(|c| !c.is_control()) {
-        if matches!(c, '"' | '\\' | ']') {
-            shown.push('\\');
-        }
-        shown.push(c);
-    }
-    shown
-}
-
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::net::UnixDatagram;
 
     use super::*;
 

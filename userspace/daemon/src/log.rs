@@ -9,6 +9,7 @@ use std::os::unix::net::UnixDatagram;
 use std::time::Duration;
 
 use callgate_alg::action::Time;
+use callgate_syslog::{header, own_host_name};
 use jiff::Timestamp;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber, warn};
@@ -96,9 +97,7 @@ impl Syslog {
         // A server that does not read is not waited for: signalling is read by the same thread.
         socket.set_nonblocking(true)?;
         socket.connect(to)?;
-        let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-        let host: String = host.chars().filter(char::is_ascii_graphic).take(255).collect();
-        Ok(Self { socket, to: to.to_owned(), host: if host.is_empty() { "-".to_owned() } else { host } })
+        Ok(Self { socket, to: to.to_owned(), host: own_host_name() })
     }
 }
 
@@ -124,10 +123,10 @@ fn message(level: Level, target: &str, host: &str, text: &Text) -> String {
         Level::INFO => 6,
         Level::DEBUG | Level::TRACE => 7,
     };
-    let priority = FACILITY * 8 + severity;
     let target: String = target.chars().filter(char::is_ascii_graphic).take(32).collect();
-    let now = Timestamp::now();
-    let mut line = format!("<{priority}>1 {now:.3} {host} callgated {} {target} - ", std::process::id());
+    let now = format!("{:.3}", Timestamp::now());
+    let mut line = header((FACILITY, severity), now, host, std::process::id(), &target);
+    line.push_str(" - ");
     for c in text.words.chars().chain(text.fields.chars()) {
         if line.len() >= MAX_MESSAGE {
             break;

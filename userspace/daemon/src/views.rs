@@ -18,7 +18,7 @@ use callgate_shared::policy::{Classes, Form, Fragments, Inspect};
 use jiff::tz::TimeZone;
 
 use crate::control::{Command, EventQuery};
-use crate::firewall::{Firewall, now, unix};
+use crate::firewall::{Firewall, now, unix, unix_ms};
 use crate::records;
 
 /// Packets that no rules file can switch off, as the judge lets them by.
@@ -236,8 +236,7 @@ impl Firewall {
 
     /// The calls that are meant, those that are not over first.
     fn ladder_rows(&self, query: &CallQuery) -> Page<LadderRow> {
-        let unix = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        let clock = (now(), u64::try_from(unix.as_millis()).unwrap_or(u64::MAX));
+        let clock = (now(), unix_ms(SystemTime::now()));
         let live = self.engine.calls().filter(|call| query.wants(call)).filter_map(|call| {
             let ladder = self.engine.ladder(call.id)?;
             Some(LadderRow::new(call, None, ladder, clock))

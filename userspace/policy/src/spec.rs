@@ -213,6 +213,23 @@ pub struct Fraud {
     pub refuse: Option<u32>,
 }
 
+impl Default for Fraud {
+    fn default() -> Self {
+        Self {
+            permissions: PermissionSet::ALL,
+            short: Duration::from_secs(30),
+            prefix: 6,
+            night: Hours::default(),
+            short_points: 10,
+            night_points: 5,
+            failed_points: 5,
+            half_life: Duration::from_secs(3_600),
+            alarm: 50,
+            refuse: None,
+        }
+    }
+}
+
 /// Who may register where.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RegistrationRule {

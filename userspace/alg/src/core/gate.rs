@@ -136,12 +136,7 @@ impl Core {
             return Ok(None);
         }
         let decision = self.decide(context, asking);
-        if let Verdict::Refuse(why) = decision.verdict {
-            let finished = self.refused(context, asking, &decision, why);
-            self.actions.push(Action::Finished(Box::new(finished)));
-            return Err(why);
-        }
-        Ok(Some(Box::new(granted(asking, decision))))
+        self.settle(context, asking, decision).map(Some)
     }
 
     /// Asks whether a call may come to a party: of what is dialled nothing is known, or it was asked for elsewhere. As
@@ -159,12 +154,7 @@ impl Core {
         }
         let decision = self.gate.desk.receive(&attempt(context, asking), self.gate.now(context.now));
         self.tell_alarms(context, &decision.alarms);
-        if let Verdict::Refuse(why) = decision.verdict {
-            let finished = self.refused(context, asking, &decision, why);
-            self.actions.push(Action::Finished(Box::new(finished)));
-            return Err(why);
-        }
-        Ok(Some(Box::new(granted(asking, decision))))
+        self.settle(context, asking, decision).map(Some)
     }
 
     /// Whether a call may be made that will be asked for later: nothing is counted yet, but for a refusal.
@@ -370,6 +360,21 @@ impl Core {
         let decision = self.gate.desk.decide(&attempt(context, asking), self.gate.now(context.now));
         self.tell_alarms(context, &decision.alarms);
         decision
+    }
+
+    /// What is granted to a call that does not exist yet; a refusal is remembered.
+    fn settle(
+        &mut self,
+        context: &Context,
+        asking: &Asking<'_>,
+        decision: Decision,
+    ) -> Result<Box<Granted>, Why> {
+        if let Verdict::Refuse(why) = decision.verdict {
+            let finished = self.refused(context, asking, &decision, why);
+            self.actions.push(Action::Finished(Box::new(finished)));
+            return Err(why);
+        }
+        Ok(Box::new(granted(asking, decision)))
     }
 
     fn ticket(&self, id: CallId) -> Option<Ticket> {

@@ -112,6 +112,21 @@ pub(super) struct Dialog {
     ways: [Option<Box<Way>>; 2],
 }
 
+impl Dialog {
+    /// One that this INVITE has just begun.
+    fn early(tag: &str, branch: u32, invite: u64) -> Self {
+        Self {
+            tag: tag.to_owned(),
+            branch,
+            confirmed: false,
+            invite,
+            offer: None,
+            latest: 0,
+            ways: [const { None }; 2],
+        }
+    }
+}
+
 /// One call on one hop.
 #[derive(Debug)]
 pub(super) struct Hop {
@@ -479,16 +494,8 @@ impl Hop {
                 }
                 (Some(kind @ ("early" | "confirmed")), Some(branch), Some(invite), Some(tag)) => {
                     let (Ok(branch), Ok(invite)) = (branch.parse(), invite.parse()) else { continue };
-                    let (tag, confirmed) = (tag.to_owned(), kind == "confirmed");
-                    hop.dialogs.push(Dialog {
-                        tag,
-                        branch,
-                        confirmed,
-                        invite,
-                        offer: None,
-                        latest: 0,
-                        ways: [const { None }; 2],
-                    });
+                    let confirmed = kind == "confirmed";
+                    hop.dialogs.push(Dialog { confirmed, ..Dialog::early(tag, branch, invite) });
                 }
                 _ => {}
             }
@@ -559,17 +566,8 @@ impl Hop {
         let Purpose::Invite { branch } = transaction.purpose else { return None };
         let taken = self.dialogs.iter().any(|dialog| dialog.branch == branch);
         let branch = if taken { self.free_branch() } else { branch };
-        let (tag, confirmed) = (tag.to_owned(), false);
         self.dialogs.reserve_exact(1);
-        self.dialogs.push(Dialog {
-            tag,
-            branch,
-            confirmed,
-            invite,
-            offer: None,
-            latest: 0,
-            ways: [const { None }; 2],
-        });
+        self.dialogs.push(Dialog::early(tag, branch, invite));
         Some(self.dialogs.len() - 1)
     }
 

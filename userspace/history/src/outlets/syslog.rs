@@ -3,14 +3,12 @@
 //! What a call is stands in structured data, `call@32473`: 32473 is the enterprise number of examples (RFC 5612),
 //! since Callgate has none of its own. The text after it is for people.
 
-use std::fmt::Write as _;
 use std::io;
-use std::net::UdpSocket;
-use std::os::unix::net::UnixDatagram;
 use std::sync::Arc;
 
 use callgate_api::history::Record;
 use callgate_rules::ruleset::Syslog;
+use callgate_syslog::{Socket, header, host_name, put_parameter};
 use jiff::Timestamp;
 
 use crate::queue::{Sink, Trouble};
@@ -29,12 +27,6 @@ pub struct SyslogOutlet {
     socket: Option<Socket>,
 }
 
-#[derive(Debug)]
-enum Socket {
-    Udp(UdpSocket),
-    Unix(UnixDatagram),
-}
-
 impl SyslogOutlet {
     /// Opens nothing yet.
     pub fn new(to: Syslog) -> Self {
@@ -46,28 +38,7 @@ impl SyslogOutlet {
             Some(socket) => socket,
             None => self.socket.insert(Socket::open(&self.to)?),
         };
-        match socket {
-            Socket::Udp(socket) => socket.send(datagram).map(drop),
-            Socket::Unix(socket) => socket.send(datagram).map(drop),
-        }
-    }
-}
-
-impl Socket {
-    fn open(to: &Syslog) -> io::Result<Self> {
-        match to {
-            Syslog::Udp(address) => {
-                let own = if address.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
-                let socket = UdpSocket::bind(own)?;
-                socket.connect(address)?;
-                Ok(Self::Udp(socket))
-            }
-            Syslog::Unix(path) => {
-                let socket = UnixDatagram::unbound()?;
-                socket.connect(path)?;
-                Ok(Self::Unix(socket))
-            }
-        }
+        socket.send(datagram)
     }
 }
 
@@ -91,12 +62,11 @@ impl Sink for SyslogOutlet {
 
 /// The message of a call (RFC 5424 section 6).
 fn message(record: &Record, process: u32) -> String {
-    let priority = FACILITY * 8 + SEVERITY[usize::from(record.refused)];
+    let importance = (FACILITY, SEVERITY[usize::from(record.refused)]);
     let time = i64::try_from(record.ended_ms).ok().and_then(|ms| Timestamp::from_millisecond(ms).ok());
     let time = time.map_or_else(|| "-".to_owned(), |time| format!("{time:.3}"));
-    let host: String = record.host.chars().filter(char::is_ascii_graphic).take(255).collect();
-    let host = if host.is_empty() { "-" } else { &host };
-    let mut line = format!("<{priority}>1 {time} {host} callgated {process} call [call@32473");
+    let mut line = header(importance, time, &host_name(&record.host), process, "call");
+    line.push_str(" [call@32473");
     let seconds = |ms: u64| format!("{}.{:03}", ms / 1_000, ms % 1_000);
     let values = [
         ("id", record.call.to_string()),
@@ -121,29 +91,13 @@ fn message(record: &Record, process: u32) -> String {
         ("packetsToCaller", record.packets_to_caller.to_string()),
         ("packetsToCalled", record.packets_to_called.to_string()),
     ];
-    for (name, value) in values.iter().filter(|(_, value)| !value.is_empty()) {
-        // Writing to a string cannot fail.
-        let _ = write!(line, " {name}=\"{}\"", escaped(value));
+    for (name, value) in &values {
+        put_parameter(&mut line, name, value, MAX_VALUE);
     }
     let what = if record.refused { "refused" } else { record.reason.as_str() };
     let text = format!("] {} -> {} {what}", record.caller, record.called);
     line.push_str(&text.chars().filter(|c| !c.is_control()).collect::<String>());
     line
-}
-
-/// A parameter's value (section 6.3.3), cut to [`MAX_VALUE`].
-fn escaped(value: &str) -> String {
-    let mut shown = String::with_capacity(value.len());
-    for c in value.chars().filter(|c| !c.is_control()) {
-        if shown.len() + 2 > MAX_VALUE {
-            break;
-        }
-        if matches!(c, '"' | '\\' | ']') {
-            shown.push('\\');
-        }
-        shown.push(c);
-    }
-    shown
 }
 
 #[cfg(test)]

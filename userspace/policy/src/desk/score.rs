@@ -156,25 +156,10 @@ fn half_life(fraud: &Fraud) -> Millis {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
-    use crate::hours::Hours;
-    use crate::spec::PermissionSet;
 
     fn fraud() -> Fraud {
-        Fraud {
-            permissions: PermissionSet::ALL,
-            short: Duration::from_secs(30),
-            prefix: 6,
-            night: Hours::default(),
-            short_points: 10,
-            night_points: 5,
-            failed_points: 5,
-            half_life: Duration::from_secs(3_600),
-            alarm: 20,
-            refuse: None,
-        }
+        Fraud { alarm: 20, ..Fraud::default() }
     }
 
     const HOUR: Millis = 3_600_000;

@@ -474,15 +474,10 @@ fn suspicious() -> Spec {
     spec.permissions[FAR].first_seen = true;
     spec.fraud = Some(Fraud {
         permissions: [FAR, COSTS].into_iter().collect(),
-        short: Duration::from_secs(30),
-        prefix: 6,
         night: Hours::new(std::iter::once(12 * 60 + 30..13 * 60), Vec::new()),
-        short_points: 10,
-        night_points: 5,
-        failed_points: 5,
-        half_life: Duration::from_secs(3_600),
         alarm: 20,
         refuse: Some(40),
+        ..Fraud::default()
     });
     spec
 }

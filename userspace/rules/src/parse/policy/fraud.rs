@@ -1,9 +1,7 @@
 //! `[policy.fraud]`: what looks odd, and from when on it is refused.
 
-use std::time::Duration;
-
 use callgate_policy::hours::Hours;
-use callgate_policy::spec::{Fraud, PermissionSet, Spec};
+use callgate_policy::spec::{Fraud, Spec};
 
 use super::super::checker::{Checker, Section};
 use super::super::rule::when;
@@ -26,18 +24,7 @@ pub(super) fn fraud(
 ) {
     let Some(section) = section.get("fraud").and_then(|value| checker.table("fraud", value)) else { return };
     checker.known_keys(&section, &KEYS);
-    let mut fraud = Fraud {
-        permissions: PermissionSet::ALL,
-        short: Duration::from_secs(30),
-        prefix: 6,
-        night: Hours::default(),
-        short_points: 10,
-        night_points: 5,
-        failed_points: 5,
-        half_life: Duration::from_secs(3_600),
-        alarm: 50,
-        refuse: None,
-    };
+    let mut fraud = Fraud::default();
     for (key, value) in section.entries() {
         let key: &str = key.get_ref();
         match key {
