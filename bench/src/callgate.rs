@@ -1,20 +1,21 @@
 //! Callgate as it is measured: the daemon's own kernel half with a policy of [`crate::scenario`], no daemon.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow};
 use aya::Ebpf;
 use aya::programs::Xdp;
-use callgate_alg::action::{PinholeSpec, Sender};
+use callgate_alg::action::{Action, PinholeSpec, Sender};
+use callgate_alg::contract::Contract;
 use callgate_alg::{CallId, Time, Transport};
 use callgate_rules::{Machine, Report, RuleSet, compile};
 use callgate_shared::pinhole::Kind;
 use callgated::kernel::Kernel;
 
-use crate::programs::PinDirectory;
-use crate::scenario::{FAR_END, FLOODED, MEDIA};
+use crate::programs::{PinDirectory, Receivers};
+use crate::scenario::{FAR_END, FLOODED, MEDIA, STATION};
 use crate::sys;
 
 /// The name of the XDP program in the daemon's object.
@@ -42,7 +43,7 @@ impl Callgate {
         let machine = Machine { interfaces: &[(SLOT as usize, FLOODED)], ..Machine::default() };
         let compiled = compile(&rules, &machine, 1, &mut kernel.slots())?;
         kernel.load_policy(&compiled)?;
-        let mut instance = kernel.instance(SLOT)?;
+        let mut instance = kernel.instance(SLOT, Some(STATION))?;
         let program: &mut Xdp = instance.program_mut(PROGRAM).context("no XDP program")?.try_into()?;
         program.load().context("the XDP program")?;
         Ok(Self { kernel, instance })
@@ -56,8 +57,41 @@ impl Callgate {
 
     /// Opens the pinhole for [`crate::scenario::frames::rtp`].
     pub(crate) fn open_pinhole(&mut self) -> Result<()> {
+        self.open(MEDIA)
+    }
+
+    /// Opens one for each of many receivers, in the network of [`MEDIA`].
+    pub(crate) fn open_pinholes(&mut self, receivers: Receivers) -> Result<()> {
+        let [a, b, c, _] = MEDIA.ip().octets();
+        for address in 0..receivers.addresses {
+            for place in 0..receivers.ports {
+                let ip = Ipv4Addr::new(a, b, c, address as u8);
+                self.open(SocketAddrV4::new(ip, Receivers::FIRST_PORT + 2 * place))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Carries out what an engine has decided about pinholes; how many that were.
+    pub(crate) fn carry_out(&mut self, actions: Vec<Action>) -> Result<usize> {
+        let now = Time(sys::monotonic_ns()?);
+        let mut count = 0;
+        for action in actions {
+            match action {
+                Action::Open(spec) | Action::Update(spec) => {
+                    self.kernel.open_pinhole(&spec, now, PINHOLE_LIFE)?;
+                }
+                Action::Close { to, transport, .. } => drop(self.kernel.close_pinhole(to, transport)?),
+                _ => continue,
+            }
+            count += 1;
+        }
+        Ok(count)
+    }
+
+    fn open(&mut self, to: SocketAddrV4) -> Result<()> {
         let spec = PinholeSpec {
-            to: SocketAddr::V4(MEDIA),
+            to: SocketAddr::V4(to),
             transport: Transport::Udp,
             senders: vec![Sender { ip: (*FAR_END.ip()).into(), port: Some(FAR_END.port()) }],
             kind: Kind::Rtp,
@@ -65,6 +99,13 @@ impl Callgate {
             latch: None,
             call: CallId(1),
             slot: callgate_shared::policy::NO_SLOT,
+            contract: Contract {
+                payload_types: [0, 8, 13, 101].into_iter().collect(),
+                clock: 8_000,
+                // The same frame comes a million times over: the ceiling is gone through, but never reached.
+                nominal: None,
+                ..Contract::default()
+            },
         };
         Ok(self.kernel.open_pinhole(&spec, Time(sys::monotonic_ns()?), PINHOLE_LIFE)?)
     }

@@ -3,11 +3,11 @@
 use regex::Regex;
 
 /// Name of a case and of the case it is compared with.
-pub(crate) const CASES: [(&str, Option<&str>); 50] = [
+pub(crate) const CASES: [(&str, Option<&str>); 56] = [
     ("pass-only", None),
     ("xdp-filter", None),
     ("drop-stranger", Some("xdp-filter")),
-    ("rtp-pinhole", Some("xdp-filter")),
+    ("rtp-closed", Some("xdp-filter")),
     ("established-tcp", Some("xdp-filter")),
     ("xdp-filter-varied", None),
     ("new-flow-100", Some("xdp-filter-varied")),
@@ -19,6 +19,12 @@ pub(crate) const CASES: [(&str, Option<&str>); 50] = [
     ("stage-land", Some("xdp-filter")),
     ("stage-no-pinhole", Some("xdp-filter")),
     ("stage-default", Some("xdp-filter")),
+    ("xdp-filter-stream", None),
+    ("rtp-pinhole", Some("xdp-filter-stream")),
+    ("rtp-pinhole-1000", None),
+    ("rtp-pinhole-1m", Some("rtp-pinhole-1000")),
+    ("pinhole-bytes", None),
+    ("pinhole-open", None),
     ("flood-generator", None),
     ("flood-xdp-drop", None),
     ("flood-callgate", Some("flood-xdp-drop")),
@@ -121,7 +127,7 @@ pub(crate) fn kernel_h323(name: &str) -> Option<Reference> {
 /// Those that need Callgate to be loaded with its 100 rules.
 pub(crate) const CALLGATE: [&str; 10] = [
     "drop-stranger",
-    "rtp-pinhole",
+    "rtp-closed",
     "established-tcp",
     "stage-link",
     "stage-broken",

@@ -13,6 +13,7 @@ mod history;
 mod lineup;
 mod live;
 mod machine;
+mod media;
 mod prog_run;
 mod programs;
 mod report;
@@ -74,7 +75,7 @@ Time of one program on one frame (BPF_PROG_RUN):
   pass-only        a program that only returns XDP_PASS: the floor
   xdp-filter       xdp-tools' filter, all features, policy allow, a few entries; passes a UDP packet
   drop-stranger    Callgate, 100 rules: drops UDP 8500 from outside the cluster
-  rtp-pinhole      Callgate: passes RTP of an open pinhole
+  rtp-closed       Callgate: drops RTP to a port no call has announced
   established-tcp  Callgate: passes a segment of a known connection
   xdp-filter-varied  xdp-filter behind a program that gives every packet another source
   new-flow-100     Callgate behind the same, 100 rules: a new flow, judged and entered
@@ -86,6 +87,14 @@ Time of one program on one frame (BPF_PROG_RUN):
   stage-land       one that is sane in itself, but comes from its own destination
   stage-no-pinhole one to a media port, through flows and rules
   stage-default    one that no rule names
+
+Media (BPF_PROG_RUN):
+  xdp-filter-stream  xdp-filter behind a program that makes each frame the next one of its RTP stream
+  rtp-pinhole        Callgate behind the same: an open pinhole, all checks and measures
+  rtp-pinhole-1000   RTP to a random one of 1,024 open pinholes
+  rtp-pinhole-1m     the same of 1,048,576
+  pinhole-bytes      memory of the kernel for each
+  pinhole-open       from a message of SIP to its pinholes in force: 100,000 calls back to back, and their RTP
 
 A flood of UDP 8500 from 65,536 forged addresses over a link (veth, native XDP):
   flood-generator     the cost of making the frames, part of the others
@@ -142,6 +151,11 @@ struct Effort {
 }
 
 impl Effort {
+    /// Whether it is only to be shown that it works.
+    const fn is_quick(&self) -> bool {
+        self.repeat < Self::FULL.repeat
+    }
+
     const FULL: Self = Self {
         rounds: 11,
         repeat: 1_000_000,
@@ -239,6 +253,7 @@ fn packets(selection: &Selection, effort: &Effort, machine: &mut Machine) -> Res
     };
     let mut cases = programs_alone(selection, effort, callgate.as_mut(), counter.as_ref())?;
     cases.extend(many_sources(selection, effort, callgate.as_ref(), counter.as_ref())?);
+    cases.extend(media::measure(selection, effort, counter.as_ref())?);
     cases.extend(floods(selection, effort, callgate.as_ref(), &link, machine.pinned_to)?);
     Ok(cases)
 }
@@ -262,14 +277,13 @@ fn programs_alone(
         Err(error) => cases.push(Case::missing("xdp-filter", &format!("{error:#}"))),
     }
     if let Some(callgate) = callgate {
-        callgate.open_pinhole()?;
         let program = callgate.program()?;
         for segment in frames::handshake() {
             Subject::new("established-tcp", program, segment, XDP_PASS).check()?;
         }
         subjects.extend([
             Subject::new("drop-stranger", program, frames::stranger(), XDP_DROP),
-            Subject::new("rtp-pinhole", program, frames::rtp(), XDP_PASS),
+            Subject::new("rtp-closed", program, frames::rtp_unannounced(), XDP_DROP),
             Subject::new("established-tcp", program, frames::segment(), XDP_PASS),
             Subject::new("stage-link", program, frames::arp(), XDP_PASS),
             Subject::new("stage-broken", program, frames::broken(), XDP_DROP),

@@ -64,7 +64,28 @@ fn flood(send: &[u64]) -> Result<OwnedFd> {
 /// What is made different in each frame: bits of the source address, as they lie in the frame.
 pub(crate) struct Vary(pub(crate) [u8; 4]);
 
-/// A program behind one that gives each frame another source: PROG_RUN would show the same packet a million times.
+/// Receivers of media: so many addresses of one network, and so many ports of each, both powers of two.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Receivers {
+    /// The last octet goes from 0 to one less; 256 at most.
+    pub(crate) addresses: u16,
+    /// Even ports from [`Self::FIRST_PORT`] on; 8,192 at most.
+    pub(crate) ports: u16,
+}
+
+impl Receivers {
+    /// The lowest port of media.
+    pub(crate) const FIRST_PORT: u16 = 16_384;
+}
+
+/// Two random numbers, to registers 7 and 8.
+const RANDOM: [u64; 4] = {
+    const BPF_FUNC_GET_PRANDOM_U32: u32 = 7;
+    let random = insn::call(BPF_FUNC_GET_PRANDOM_U32);
+    [random, insn::copy(7, 0), random, insn::copy(8, 0)]
+};
+
+/// A program behind one that changes each frame: PROG_RUN would show the same packet a million times.
 pub(crate) struct Varied {
     program: OwnedFd,
     /// Holds the second program, for as long as the first may call it.
@@ -74,29 +95,71 @@ pub(crate) struct Varied {
 impl Varied {
     /// Puts a program of random UDP (or TCP) source ports from 1024 on and random addresses before `behind`.
     pub(crate) fn new(behind: BorrowedFd<'_>, vary: &Vary) -> Result<Self> {
-        const BPF_FUNC_GET_PRANDOM_U32: u32 = 7;
-        const BPF_FUNC_TAIL_CALL: u32 = 12;
         const SOURCE: i16 = 14 + 12;
         const PORT: i16 = 14 + 20;
-        let array = sys::program_array(behind).context("an array of programs")?;
-        let [map_low, map_high] = insn::map(2, array.as_raw_fd());
-        let program = [
-            insn::copy(6, 1),
-            insn::call(BPF_FUNC_GET_PRANDOM_U32),
-            insn::copy(7, 0),
-            insn::call(BPF_FUNC_GET_PRANDOM_U32),
-            insn::load_u32(2, 6, 0),
-            insn::load_u32(3, 6, 4),
-            insn::copy(4, 2),
-            insn::add(4, PORT as u32 + 2),
-            insn::jump_if_greater(4, 3, 6),
+        let change = [
             insn::and(7, u32::from_le_bytes(vary.0)),
             insn::load_u32(5, 2, SOURCE),
             insn::xor_register(5, 7),
             insn::store_u32(2, SOURCE, 5),
             // The first byte in the frame is the port's higher one.
-            insn::or(0, 0x0004),
-            insn::store_u16(2, PORT, 0),
+            insn::or(8, 0x0004),
+            insn::store_u16(2, PORT, 8),
+        ];
+        Self::behind(behind, &RANDOM, PORT + 2, &change)
+    }
+
+    /// Puts a program before `behind` that makes the frame the next one of its RTP stream, 20 ms later by its timestamp.
+    pub(crate) fn stream(behind: BorrowedFd<'_>) -> Result<Self> {
+        const RTP: i16 = 14 + 20 + 8;
+        let change = [
+            insn::load_u16(5, 2, RTP + 2),
+            insn::big_endian(5, 16),
+            insn::add(5, 1),
+            insn::big_endian(5, 16),
+            insn::store_u16(2, RTP + 2, 5),
+            insn::load_u32(5, 2, RTP + 4),
+            insn::big_endian(5, 32),
+            insn::add(5, 160),
+            insn::big_endian(5, 32),
+            insn::store_u32(2, RTP + 4, 5),
+        ];
+        Self::behind(behind, &[], RTP + 8, &change)
+    }
+
+    /// Puts a program before `behind` that sends the frame to a random one of [`crate::callgate::Callgate::open_pinholes`].
+    pub(crate) fn receivers(behind: BorrowedFd<'_>, receivers: Receivers) -> Result<Self> {
+        const LAST_OCTET: i16 = 14 + 19;
+        const PORT: i16 = 14 + 20 + 2;
+        let change = [
+            insn::and(7, u32::from(receivers.addresses - 1)),
+            insn::store_u8(2, LAST_OCTET, 7),
+            insn::and(8, u32::from(receivers.ports - 1)),
+            insn::shift_left(8, 1),
+            insn::or(8, u32::from(Receivers::FIRST_PORT)),
+            insn::big_endian(8, 16),
+            insn::store_u16(2, PORT, 8),
+        ];
+        Self::behind(behind, &RANDOM, PORT + 2, &change)
+    }
+
+    /// A program that changes each frame of at least `reach` bytes, with two random numbers in registers 7 and 8 and the
+    /// frame in 2, and goes on to `behind`.
+    fn behind(behind: BorrowedFd<'_>, random: &[u64], reach: i16, change: &[u64]) -> Result<Self> {
+        const BPF_FUNC_TAIL_CALL: u32 = 12;
+        let array = sys::program_array(behind).context("an array of programs")?;
+        let [map_low, map_high] = insn::map(2, array.as_raw_fd());
+        let mut program = vec![insn::copy(6, 1)];
+        program.extend(random);
+        program.extend([
+            insn::load_u32(2, 6, 0),
+            insn::load_u32(3, 6, 4),
+            insn::copy(4, 2),
+            insn::add(4, reach as u32),
+            insn::jump_if_greater(4, 3, change.len() as i16),
+        ]);
+        program.extend(change);
+        program.extend([
             insn::copy(1, 6),
             map_low,
             map_high,
@@ -104,7 +167,7 @@ impl Varied {
             insn::call(BPF_FUNC_TAIL_CALL),
             insn::set(0, XDP_ABORTED),
             insn::EXIT,
-        ];
+        ]);
         let program = sys::load_xdp("bench_vary", &program).context("loading the program that varies")?;
         Ok(Self { program, _array: array })
     }
@@ -264,6 +327,23 @@ mod insn {
 
     pub(super) const fn store_u16(base: u8, offset: i16, from: u8) -> u64 {
         encode(0x6b, base, from, offset, 0)
+    }
+
+    pub(super) const fn load_u16(to: u8, base: u8, offset: i16) -> u64 {
+        encode(0x69, to, base, offset, 0)
+    }
+
+    pub(super) const fn store_u8(base: u8, offset: i16, from: u8) -> u64 {
+        encode(0x73, base, from, offset, 0)
+    }
+
+    pub(super) const fn shift_left(to: u8, bits: u32) -> u64 {
+        encode(0x67, to, 0, 0, bits)
+    }
+
+    /// To big endian and back, the lowest so many bits.
+    pub(super) const fn big_endian(to: u8, bits: u32) -> u64 {
+        encode(0xdc, to, 0, 0, bits)
     }
 
     /// Skips `offset` instructions if `left > right`.

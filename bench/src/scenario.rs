@@ -281,9 +281,23 @@ pub(crate) mod frames {
 
     /// G.711 of 20 ms for the open pinhole.
     pub(crate) fn rtp() -> Vec<u8> {
+        rtp_to(MEDIA)
+    }
+
+    /// The same for a port that no call has announced.
+    pub(crate) fn rtp_unannounced() -> Vec<u8> {
+        rtp_to(SocketAddrV4::new(*MEDIA.ip(), MEDIA.port() + 8))
+    }
+
+    fn rtp_to(to: SocketAddrV4) -> Vec<u8> {
+        rtp_between(FAR_END, to)
+    }
+
+    /// The same from and to anywhere.
+    pub(crate) fn rtp_between(from: SocketAddrV4, to: SocketAddrV4) -> Vec<u8> {
         let mut payload = [0xff; 12 + 160];
         payload[..12].copy_from_slice(&[0x80, 0, 0, 1, 0, 0, 0, 160, 0x12, 0x34, 0x56, 0x78]);
-        udp(FAR_END, MEDIA, &payload)
+        udp(from, to, &payload)
     }
 
     /// The handshake of an administrator's connection.

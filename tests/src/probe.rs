@@ -5,6 +5,7 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -14,6 +15,8 @@ use crate::rtp::{self, FIRST_PORT, LAST_PORT};
 
 /// How long the last packet may take.
 const ARRIVAL: Duration = Duration::from_millis(500);
+/// Time between packets that are to arrive: as fast as G.711 may come for any time (twice its rate).
+const PACE: Duration = Duration::from_millis(10);
 /// Silence after which nothing more is expected.
 const QUIET: Duration = Duration::from_millis(80);
 
@@ -26,6 +29,10 @@ pub enum Shape {
     Rtcp,
     /// A STUN binding request (RFC 8489 §5).
     Stun,
+    /// A DTLS handshake record (RFC 6347 §4.1).
+    Dtls,
+    /// A ZRTP packet (RFC 6189 §5).
+    Zrtp,
     /// UDPTL of T.38, which begins with a sequence number.
     Udptl,
     /// Nothing of the kind.
@@ -37,11 +44,21 @@ impl Shape {
     pub fn packet(self, number: u32) -> Vec<u8> {
         let [a, b, c, d] = number.to_be_bytes();
         match self {
-            Self::Rtp => rtp::packet(number, 0x0051_0051),
+            Self::Rtp => rtp::packet(0, number, 0x0051_0051),
             Self::Rtcp => vec![0x80, 201, 0, 1, a, b, c, d],
             Self::Stun => {
                 let mut bytes = vec![0, 1, 0, 0, 0x21, 0x12, 0xa4, 0x42];
                 bytes.extend([0x0c, 0x05, 0, 0, 0, 0, 0, 0, a, b, c, d]);
+                bytes
+            }
+            Self::Dtls => {
+                let mut bytes = vec![22, 0xfe, 0xfd, 0, 0, 0, 0, a, b, c, d, 0, 12];
+                bytes.resize(25, 1);
+                bytes
+            }
+            Self::Zrtp => {
+                let mut bytes = vec![0x10, 0, c, d, b'Z', b'R', b'T', b'P', a, b, c, d];
+                bytes.resize(40, 0);
                 bytes
             }
             Self::Udptl => vec![c, d, 1, 0, 0, 0, a, b],
@@ -86,11 +103,12 @@ impl Socket {
     /// # Errors
     /// When the socket refuses one.
     pub fn send(&self, to: SocketAddr, shape: Shape, count: u32) -> Result<()> {
-        for number in 0..count {
-            let sent = self.udp.send_to(&shape.packet(number), to);
-            sent.with_context(|| format!("{} to {to}", self.local))?;
-        }
-        Ok(())
+        (0..count).try_for_each(|number| self.send_one(to, shape, number))
+    }
+
+    fn send_one(&self, to: SocketAddr, shape: Shape, number: u32) -> Result<()> {
+        let sent = self.udp.send_to(&shape.packet(number), to);
+        sent.map(drop).with_context(|| format!("{} to {to}", self.local))
     }
 
     /// Forgets what has arrived; how many packets it was.
@@ -126,7 +144,10 @@ impl Socket {
 /// # Errors
 /// With the first that does not.
 pub fn arrives(from: &Socket, to: &Socket, shape: Shape, count: u32) -> Result<()> {
-    from.send(to.local, shape, count)?;
+    for number in 0..count {
+        from.send_one(to.local, shape, number)?;
+        thread::sleep(PACE);
+    }
     let way = || format!("{shape:?} from {} to {}", from.local, to.local);
     for number in 0..count {
         let (packet, peer) =

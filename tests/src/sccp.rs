@@ -202,7 +202,9 @@ impl Session {
     /// When a step is not answered in time, or tells another address.
     pub fn open(&mut self, channel: Channel, far: IpAddr) -> Result<Stream> {
         let version = self.version;
-        let (own, port) = (Port::bind(&self.ns, self.ip)?, Port::bind(&self.far.0, far)?);
+        let port =
+            |ns, ip| Ok::<_, anyhow::Error>(Port::bind(ns, ip)?.sending(channel.medium.payload_type()));
+        let (own, port) = (port(&self.ns, self.ip)?, port(&self.far.0, far)?);
         let (near_rtp, far_rtp) = (own.rtp(), port.rtp());
         let invitation = wire::open_receive_channel(version, channel, self.far.1);
         self.tell(&invitation, channel.open())?;
@@ -224,7 +226,9 @@ impl Session {
     /// # Errors
     /// When a step is not answered in time, or the phone's port is not free again.
     pub fn redirect(&mut self, channel: Channel, phone: SocketAddr, far: IpAddr) -> Result<Stream> {
-        let (own, port) = (Port::bind(&self.ns, self.ip)?, Port::bind(&self.far.0, far)?);
+        let port =
+            |ns, ip| Ok::<_, anyhow::Error>(Port::bind(ns, ip)?.sending(channel.medium.payload_type()));
+        let (own, port) = (port(&self.ns, self.ip)?, port(&self.far.0, far)?);
         ensure!(own.rtp() == phone, "the phone's port is {} now", own.rtp());
         let stop = channel.stop();
         self.tell(&wire::end_channel(self.version, stop, channel), stop)?;

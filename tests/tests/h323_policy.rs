@@ -515,7 +515,10 @@ fn call_max() -> Result<()> {
         thread::sleep(Duration::from_millis(1_500));
         stage.firewall().settled()?;
         let (phone, callee) = (stage.phone.udp(near.port())?, stage.gatekeeper.udp(far.port())?);
-        ensure!(session::through(&phone, &callee, 3)? == [0, 0], "media passes after the call's time");
+        ensure!(
+            session::through(session::Carried::Rtp, &phone, &callee, 3)? == [0, 0],
+            "media passes after the call's time"
+        );
         // Nor does it open anything again.
         let message =
             dialogue.carried(Side::Caller, wire::open(2, Data::Audio, None, stage.phone.at(20_001)));

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use callgate_api::{Finding, HistoryTotal, Page, Record};
+use callgate_lab::probe::{Shape, both_ways};
 use callgate_lab::sip::Transport::Udp;
 use callgate_lab::sip::stage::{Stage, under};
 use callgate_lab::sip::talk::{Side, status};
@@ -62,6 +63,8 @@ fn leave_records(directory: &std::path::Path) -> Result<()> {
     under("calls_leave_records", &tables, "", |stage| {
         // One that is answered and lasts.
         let mut talk = stage.talk(Udp)?;
+        // Long enough for a score.
+        both_ways(&talk.near[0], &talk.far[0], Shape::Rtp, 60)?;
         talk.end()?;
         let key = talk.script.call.clone();
         let record = records(stage, &[], 1)?.remove(0);
@@ -74,7 +77,12 @@ fn leave_records(directory: &std::path::Path) -> Result<()> {
         // What the pinholes have counted, by direction.
         ensure!(record.packets_to_caller > 0 && record.packets_to_called > 0, "{record:#?}");
         ensure!(record.bytes_to_caller > record.packets_to_caller, "{record:#?}");
-        ensure!(record.loss.is_none() && record.mos.is_none(), "{record:#?}");
+        let lost = [record.loss, record.loss_to_caller, record.loss_to_called];
+        ensure!(lost == [Some(0.0); 3], "{record:#?}");
+        let scores = [record.mos, record.mos_to_caller, record.mos_to_called];
+        ensure!(scores.iter().all(|mos| mos.is_some_and(|mos| (4.0..4.5).contains(&mos))), "{record:#?}");
+        let jitter = [record.jitter_ms, record.jitter_ms_to_caller, record.jitter_ms_to_called];
+        ensure!(jitter.iter().all(|jitter| jitter.is_some_and(|ms| ms > 0.0)), "{record:#?}");
 
         // One that the other side declines, one that the policy refuses.
         let (mut line, mut script) = stage.line(Udp)?;

@@ -25,9 +25,11 @@ pub(crate) fn measure(quick: bool) -> Result<Case> {
     let before = sys::heap_in_use();
     let start = sys::thread_cpu_ns()?;
     for number in 0..calls {
-        place(&mut engine, number)?;
-        // What the daemon takes at once is not kept.
-        drop(engine.take_actions());
+        place(&mut engine, number, |engine| {
+            // What the daemon takes at once is not kept.
+            drop(engine.take_actions());
+            Ok(())
+        })?;
     }
     let time = sys::thread_cpu_ns()? - start;
     let bytes = sys::heap_in_use().saturating_sub(before) as f64 / f64::from(calls);
@@ -43,15 +45,26 @@ pub(crate) fn measure(quick: bool) -> Result<Case> {
     Ok(case)
 }
 
-/// An answered call of its own two phones.
-fn place(engine: &mut Engine, number: u32) -> Result<()> {
-    let phone = |net: u32| SocketAddr::new(IpAddr::V4(Ipv4Addr::from((net << 24) + number + 1)), 5060);
-    let (caller, callee) = (phone(10), phone(11));
+/// Where the two phones of a call are, its caller first.
+pub(crate) fn phones(number: u32) -> [Ipv4Addr; 2] {
+    [10_u32, 11].map(|net| Ipv4Addr::from((net << 24) + number + 1))
+}
+
+/// Where each of them receives RTP.
+pub(crate) const MEDIA_PORT: u16 = 20_000;
+
+/// An answered call of its own two phones; `read` is called after each of its four messages was.
+pub(crate) fn place(
+    engine: &mut Engine,
+    number: u32,
+    mut read: impl FnMut(&mut Engine) -> Result<()>,
+) -> Result<()> {
+    let [caller, callee] = phones(number).map(|ip| SocketAddr::new(IpAddr::V4(ip), 5060));
     let call = format!("{number:08x}-2c9f-4b1e@{}", caller.ip());
     let message = |start: &str, sequence: &str, tag: &str, media: Option<IpAddr>| {
         let body = media.map_or(String::new(), |ip| {
             format!(
-                "v=0\r\no=- 3890 3890 IN IP4 {ip}\r\ns=-\r\nc=IN IP4 {ip}\r\nt=0 0\r\nm=audio 20000 RTP/AVP 0 8 101\r\n\
+                "v=0\r\no=- 3890 3890 IN IP4 {ip}\r\ns=-\r\nc=IN IP4 {ip}\r\nt=0 0\r\nm=audio {MEDIA_PORT} RTP/AVP 0 8 101\r\n\
                  a=rtpmap:0 PCMU/8000\r\na=rtpmap:8 PCMA/8000\r\na=rtpmap:101 telephone-event/8000\r\na=ptime:20\r\n"
             )
         });
@@ -87,6 +100,7 @@ fn place(engine: &mut Engine, number: u32) -> Result<()> {
         };
         let verdict = engine.datagram(&context, message.as_bytes());
         ensure!(verdict == Verdict::Pass, "call {number}: {verdict:?}");
+        read(engine)?;
     }
     Ok(())
 }

@@ -1,5 +1,7 @@
 //! The parser's view of packets in the kernel.
 
+use core::hint::black_box;
+
 use aya_ebpf::bindings::{__sk_buff, xdp_md};
 use aya_ebpf::helpers::generated::{bpf_skb_load_bytes, bpf_xdp_load_bytes};
 use callgate_shared::packet::options::{self, Found, Options, Wanted};
@@ -53,6 +55,11 @@ impl Bytes for XdpFrame {
             unsafe { bpf_xdp_load_bytes(self.ctx, at as u32, options.bytes.as_mut_ptr().cast(), size) == 0 }
         })
     }
+
+    #[inline(always)]
+    fn rtcp_faults(&self, at: usize, length: usize) -> u8 {
+        parts::rtcp_faults_xdp(self.ctx, at as u32, length as u32) as u8
+    }
 }
 
 impl Bytes for SkbFrame {
@@ -81,6 +88,11 @@ impl Bytes for SkbFrame {
                 ) == 0
             }
         })
+    }
+
+    #[inline(always)]
+    fn rtcp_faults(&self, at: usize, length: usize) -> u8 {
+        parts::rtcp_faults_skb(self.ctx, at as u32, length as u32) as u8
     }
 }
 
@@ -111,8 +123,8 @@ impl View for Window {
 #[inline(always)]
 fn scanned(length: usize, wanted: Wanted, load: impl FnOnce(&mut Options, u32) -> bool) -> Found {
     let Some(scratch) = scratch() else { return Found::Malformed };
-    // What is compared must be what is passed on: the verifier does not see that one number is another less twenty.
-    let length = core::hint::black_box(length);
+    // What the caller has compared already is compared here once more: the verifier believes no sum of two others.
+    let length = black_box(length);
     if length == 0 || length > options::MOST || !load(&mut scratch.options, length as u32) {
         return Found::Malformed;
     }

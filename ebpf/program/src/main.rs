@@ -12,6 +12,7 @@
 #![expect(internal_features, reason = "BPF atomics are reached through core's intrinsics")]
 #![feature(core_intrinsics)]
 
+mod forward;
 mod frame;
 mod maps;
 mod parts;
@@ -53,6 +54,10 @@ static TAP_FLAGS: u64 = 0x510f_0003_510f_0004;
 #[unsafe(no_mangle)]
 static OWN_CLOCK: u32 = 0x510f_0005;
 
+/// The interface's station address, its first byte lowest. Nobody's: nothing is forwarded past the stack.
+#[unsafe(no_mangle)]
+static STATION: u64 = 0x510f_0006_510f_0007;
+
 /// Judges a packet that enters the machine.
 #[xdp]
 pub fn callgate_xdp(ctx: XdpContext) -> u32 {
@@ -63,7 +68,13 @@ pub fn callgate_xdp(ctx: XdpContext) -> u32 {
     };
     let zone = policy.zone_of(slot) as u32;
     if parts::parse_xdp(ctx.ctx) != 0 {
-        let recognised = parts::recognise_xdp(ctx.ctx, generation_slot, zone);
+        let mut recognised = parts::recognise_xdp(ctx.ctx, generation_slot, zone);
+        if recognised == parts::MEDIA {
+            recognised = match parts::admit() {
+                0 => parts::recognise_flow_xdp(ctx.ctx, generation_slot, zone),
+                _ => parts::KNOWN,
+            };
+        }
         judged(recognised, generation_slot, zone);
     }
     let Some(verdict) = counted(slot) else { return xdp_action::XDP_DROP };
@@ -77,6 +88,9 @@ pub fn callgate_xdp(ctx: XdpContext) -> u32 {
         mark_for_inspection(&ctx, slot);
     }
     if !verdict.reason.is_drop() {
+        if verdict.path != 0 && parts::send_on_xdp(ctx.ctx) != 0 {
+            return xdp_action::XDP_REDIRECT;
+        }
         return xdp_action::XDP_PASS;
     }
     let answers = verdict.reason == Reason::Reject || verdict.reason == Reason::Challenge;
@@ -132,7 +146,13 @@ pub fn callgate_egress(ctx: TcContext) -> i32 {
         };
     };
     if parts::parse_skb(ctx.skb.skb) != 0 {
-        let recognised = parts::recognise_skb(ctx.skb.skb, generation_slot);
+        let mut recognised = parts::recognise_skb(ctx.skb.skb, generation_slot);
+        if recognised == parts::MEDIA {
+            recognised = match parts::admit() {
+                0 => parts::recognise_flow_skb(ctx.skb.skb, generation_slot),
+                _ => parts::KNOWN,
+            };
+        }
         judged(recognised, generation_slot, ZONE_SELF.into());
     }
     let Some(verdict) = counted(slot) else { return TC_ACT_SHOT as i32 };

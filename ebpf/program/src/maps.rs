@@ -3,7 +3,9 @@
 //!
 //! Rule tables are arrays of two maps: the user half fills the idle slot and then writes [`ACTIVE`].
 
-use aya_ebpf::btf_maps::{Array, ArrayOfMaps, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf};
+use aya_ebpf::btf_maps::{
+    Array, ArrayOfMaps, DevMapHash, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf,
+};
 use aya_ebpf::macros::btf_map;
 use callgate_shared::Addr;
 use callgate_shared::counters::{Count, EVENT_BUCKETS, Event, RuleCount};
@@ -13,7 +15,7 @@ use callgate_shared::limit::LimitKey;
 use callgate_shared::packet::Packet;
 use callgate_shared::packet::options::Options;
 use callgate_shared::peer::BLOCK_WORDS;
-use callgate_shared::pinhole::{PORT_WORDS, Pinhole, PinholeKey};
+use callgate_shared::pinhole::{FurtherSenders, PORT_WORDS, Pinhole, PinholeKey};
 use callgate_shared::policy::{
     ACTION_CHUNKS, AddressChunk, Chunk, MAX_IFACES, MAX_RULES, MAX_SLOTS, Policy, RuleEntry, SERVICE_CHUNKS,
     SOURCE_PORT_CHUNKS, TAG_CHUNKS, Vector,
@@ -79,9 +81,15 @@ pub static PEER_FLOWS: LruHashMap<FlowKey, Flow, 65_536> = LruHashMap::new();
 pub static FLOW_FILTER: Array<filter::Chunk, { filter::CHUNKS }> = Array::new();
 #[btf_map]
 pub static PINHOLES: HashMap<PinholeKey, Pinhole, 1_048_576, NO_PREALLOC> = HashMap::new();
+/// Who may send to a pinhole beside its first sender, where there is somebody.
+#[btf_map]
+pub static FURTHER_SENDERS: HashMap<PinholeKey, FurtherSenders, 262_144, NO_PREALLOC> = HashMap::new();
 /// Ports at which any address has a pinhole: [`callgate_shared::pinhole::port_bit`].
 #[btf_map]
 pub static PINHOLE_PORTS: Array<u64, PORT_WORDS> = Array::new();
+/// Devices that media may be sent out by, past the stack: by their index.
+#[btf_map]
+pub static EGRESS: DevMapHash<1_024> = DevMapHash::new();
 #[btf_map]
 pub static LIMITS: LruHashMap<LimitKey, u64, 65_536> = LruHashMap::new();
 #[btf_map]

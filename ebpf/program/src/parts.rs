@@ -10,12 +10,14 @@ use aya_ebpf::helpers::generated::{
 };
 use callgate_shared::Reason;
 use callgate_shared::judge::{
-    Budget, Recognised, Tables, Verdict, Way, begin, charge, first_match, recognise, remember,
+    Budget, Recognised, Tables, Verdict, Way, admit_media, begin, charge, first_match, path, recognise,
+    recognise_flow, remember,
 };
 use callgate_shared::packet::options::{self, Found, Wanted};
-use callgate_shared::packet::{self, Bytes, Kind};
+use callgate_shared::packet::{self, Bytes, Kind, rtp};
 use callgate_shared::policy::{Policy, ZONE_SELF};
 
+use crate::forward;
 use crate::frame::{SkbFrame, XdpFrame};
 use crate::maps::{Scratch, scratch};
 use crate::reply;
@@ -38,6 +40,25 @@ pub extern "C" fn parse_skb(ctx: *mut __sk_buff) -> u32 {
     let (data, end, length) =
         unsafe { ((*ctx).data as usize, (*ctx).data_end as usize, (*ctx).len as usize) };
     parse(&SkbFrame { ctx, data, end, length })
+}
+
+/// [`rtp::rtcp`] of a part of the packet.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn rtcp_faults_xdp(ctx: *mut xdp_md, at: u32, length: u32) -> u32 {
+    // SAFETY: the context is the kernel's own.
+    let (data, end) = unsafe { ((*ctx).data as usize, (*ctx).data_end as usize) };
+    rtp::rtcp(&XdpFrame { ctx, data, end }, at as usize & 0xffff, length as usize & 0xffff) as u32
+}
+
+/// [`rtcp_faults_xdp`] for a packet this machine sends.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn rtcp_faults_skb(ctx: *mut __sk_buff, at: u32, length: u32) -> u32 {
+    // SAFETY: the context is the kernel's own.
+    let (data, end, whole) = unsafe { ((*ctx).data as usize, (*ctx).data_end as usize, (*ctx).len as usize) };
+    let frame = SkbFrame { ctx, data, end, length: whole };
+    rtp::rtcp(&frame, at as usize & 0xffff, length as usize & 0xffff) as u32
 }
 
 #[inline(always)]
@@ -85,7 +106,7 @@ pub extern "C" fn recognise_xdp(ctx: *mut xdp_md, generation_slot: u32, zone: u3
     // SAFETY: the context is the kernel's own.
     let interface = unsafe { (*ctx).ingress_ifindex };
     let Some((kernel, policy)) = Kernel::of(generation_slot) else { return KNOWN };
-    recognised(Kernel { context: ctx.cast(), interface, ..kernel }, policy, zone as u8)
+    recognised(Kernel { context: ctx.cast(), interface, ..kernel }, policy, zone as u8, false)
 }
 
 /// [`recognise_xdp`] for a packet this machine sends.
@@ -93,13 +114,37 @@ pub extern "C" fn recognise_xdp(ctx: *mut xdp_md, generation_slot: u32, zone: u3
 #[inline(never)]
 pub extern "C" fn recognise_skb(ctx: *mut __sk_buff, generation_slot: u32) -> u32 {
     let Some((kernel, policy)) = Kernel::of(generation_slot) else { return KNOWN };
-    recognised(Kernel { context: ctx.cast(), ..kernel }, policy, ZONE_SELF)
+    recognised(Kernel { context: ctx.cast(), ..kernel }, policy, ZONE_SELF, false)
 }
 
+/// [`recognise_flow`] for the packet that was read.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn recognise_flow_xdp(ctx: *mut xdp_md, generation_slot: u32, zone: u32) -> u32 {
+    // SAFETY: the context is the kernel's own.
+    let interface = unsafe { (*ctx).ingress_ifindex };
+    let Some((kernel, policy)) = Kernel::of(generation_slot) else { return KNOWN };
+    recognised(Kernel { context: ctx.cast(), interface, ..kernel }, policy, zone as u8, true)
+}
+
+/// [`recognise_flow_xdp`] for a packet this machine sends.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn recognise_flow_skb(ctx: *mut __sk_buff, generation_slot: u32) -> u32 {
+    let Some((kernel, policy)) = Kernel::of(generation_slot) else { return KNOWN };
+    recognised(Kernel { context: ctx.cast(), ..kernel }, policy, ZONE_SELF, true)
+}
+
+/// `no_pinhole`: what is before the pinholes was seen to, and they have not decided.
 #[inline(always)]
-fn recognised(mut kernel: Kernel, policy: &Policy, zone: u8) -> u32 {
+fn recognised(mut kernel: Kernel, policy: &Policy, zone: u8, no_pinhole: bool) -> u32 {
     let Some(Scratch { packet, verdict, stranger, now, .. }) = scratch() else { return KNOWN };
-    match recognise(&mut kernel, policy, packet, zone, *now, stranger) {
+    let recognised = if no_pinhole {
+        recognise_flow(&mut kernel, policy, packet, zone, *now, stranger)
+    } else {
+        recognise(&mut kernel, policy, packet, zone, *now, stranger)
+    };
+    match recognised {
         Recognised::Known(known) => {
             *verdict = known;
             KNOWN
@@ -108,7 +153,22 @@ fn recognised(mut kernel: Kernel, policy: &Policy, zone: u8) -> u32 {
             *verdict = known;
             LIMITED
         }
+        Recognised::Media => MEDIA,
         Recognised::Stranger => STRANGER,
+    }
+}
+
+/// [`admit_media`] of the packet that was read. 0 where no pinhole has decided.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn admit() -> u32 {
+    let Some(scratch) = scratch() else { return 0 };
+    match admit_media(&Kernel::without_rules(), &scratch.packet, scratch.now) {
+        Some(verdict) => {
+            scratch.verdict = verdict;
+            1
+        }
+        None => 0,
     }
 }
 
@@ -116,6 +176,7 @@ fn recognised(mut kernel: Kernel, policy: &Policy, zone: u8) -> u32 {
 pub const KNOWN: u32 = 0;
 pub const LIMITED: u32 = 1;
 pub const STRANGER: u32 = 2;
+pub const MEDIA: u32 = 3;
 
 /// [`charge`] for the packet that was recognised.
 #[unsafe(no_mangle)]
@@ -216,6 +277,28 @@ pub extern "C" fn answer_xdp(ctx: *mut xdp_md, generation_slot: u32) -> u32 {
         reply::challenge(ctx, &scratch.packet, kernel.secret(), scratch.now)
     };
     answered as u32
+}
+
+/// Marks a packet that a pinhole has admitted, and forwards it past the stack, as its verdict says. 0 where the stack
+/// is to have it.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn send_on_xdp(ctx: *mut xdp_md) -> u32 {
+    let Some(scratch) = scratch() else { return 0 };
+    let Scratch { packet, verdict, .. } = scratch;
+    if verdict.path & path::REMARK != 0 {
+        let dscp = verdict.path >> path::DSCP;
+        forward::remark(ctx, packet, dscp);
+        packet.traffic_class = dscp << 2 | packet.traffic_class & 3;
+    }
+    if verdict.path & path::FAST == 0 {
+        return 0;
+    }
+    if forward::forward(ctx, packet) {
+        return 1;
+    }
+    tables::took_stack(packet);
+    0
 }
 
 impl Kernel {

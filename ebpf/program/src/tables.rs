@@ -13,7 +13,7 @@ use callgate_shared::judge::{Budget, FragmentKey, Tables, Verdict, Way, first_ma
 use callgate_shared::limit::{self, LimitKey, Rate};
 use callgate_shared::packet::Packet;
 use callgate_shared::peer::{VOUCHED as VOUCHED_FOR, block_bit};
-use callgate_shared::pinhole::{Pinhole, PinholeKey, port_bit};
+use callgate_shared::pinhole::{FurtherSenders, Pinhole, PinholeKey, port_bit};
 use callgate_shared::policy::{ADDRESS_NEXT, CHUNK, Policy, RuleEntry, Vector, policy_flags};
 use callgate_shared::{Addr, Reason};
 
@@ -203,6 +203,17 @@ impl Tables for Kernel {
     }
 
     #[inline(always)]
+    fn further_senders(&self, key: &PinholeKey) -> Option<&FurtherSenders> {
+        // SAFETY: never written after insertion.
+        unsafe { FURTHER_SENDERS.get(key) }
+    }
+
+    #[inline(always)]
+    fn precise(&self, _now: u64) -> u64 {
+        precise_clock()
+    }
+
+    #[inline(always)]
     fn fragment(&self, key: &FragmentKey) -> Option<u64> {
         // SAFETY: a plain integer, never written after insertion.
         unsafe { FRAGMENTS.get(key) }.copied()
@@ -343,6 +354,20 @@ pub fn count(slot: u32, reason: Reason, bytes: u64) {
         let count = unsafe { &mut *count };
         count.packets = count.packets.wrapping_add(1);
         count.bytes = count.bytes.wrapping_add(bytes);
+    }
+}
+
+/// Notes that a packet took the stack which might have been forwarded past it.
+#[inline(always)]
+pub fn took_stack(packet: &Packet) {
+    let key = PinholeKey {
+        to: packet.destination,
+        port: packet.destination_port,
+        transport: packet.protocol,
+        pad: 0,
+    };
+    if let Some(pinhole) = Kernel::without_rules().pinhole(&key) {
+        Kernel::without_rules().add(&pinhole.paths, 1 << 32);
     }
 }
 

@@ -17,6 +17,7 @@
 mod admission;
 mod classify;
 mod fragment;
+mod media;
 mod sanity;
 mod tcp;
 
@@ -25,7 +26,7 @@ use core::sync::atomic::AtomicU64;
 use crate::flow::{self, Flow, FlowKey, ICMP, ICMPV6, Side, Standing, TCP, UDP, flags, state};
 use crate::limit::{self, LimitKey, Rate, Scope, Unit};
 use crate::packet::{Fragment, Kind, Packet, is_echo, is_echo_request, tcp as tcp_bits};
-use crate::pinhole::{MAX_SENDERS, Pinhole, PinholeKey};
+use crate::pinhole::{FurtherSenders, Pinhole, PinholeKey};
 use crate::policy::{
     self, Action, NO_SLOT, Policy, RuleEntry, Timeouts, Vector, ZONE_NONE, ZONE_SELF, policy_flags,
     rule_flags, source_checks,
@@ -35,6 +36,7 @@ use crate::{Addr, Reason};
 pub use admission::cookie;
 pub use classify::{Way, first_match, service_cell};
 pub use fragment::{FirstFragment, FragmentKey, fragment_key};
+pub use media::admit_media;
 
 /// Everything the judge looks up: kernel maps in the kernel, collections in the user-space model.
 pub trait Tables {
@@ -77,6 +79,12 @@ pub trait Tables {
     }
     /// A pinhole by its key.
     fn pinhole(&self, key: &PinholeKey) -> Option<&Pinhole>;
+    /// Who may send to a pinhole beside the sender it names itself: asked only where it says so.
+    fn further_senders(&self, key: &PinholeKey) -> Option<&FurtherSenders>;
+    /// Monotonic time in ns, exact where `now` may be that of the last tick.
+    fn precise(&self, now: u64) -> u64 {
+        now
+    }
     /// What is known of a fragmented datagram whose first fragment was let by: [`FirstFragment`], packed.
     fn fragment(&self, key: &FragmentKey) -> Option<u64>;
     /// Remembers that a datagram's first fragment was let by.
@@ -131,6 +139,8 @@ pub struct Verdict {
     pub log: bool,
     /// The source is to be blocked: it was above the limit of a rule that says so.
     pub block: bool,
+    /// [`path`] bits: what becomes of media on its way.
+    pub path: u8,
     /// Counter slot of the rule that decided; [`NO_SLOT`] where none did.
     pub slot: u32,
 }
@@ -139,19 +149,36 @@ impl Verdict {
     /// A verdict no rule has decided.
     #[inline(always)]
     pub const fn of(reason: Reason) -> Self {
-        Self { reason, inspect: 0, log: false, block: false, slot: NO_SLOT }
+        Self { reason, inspect: 0, log: false, block: false, path: 0, slot: NO_SLOT }
     }
+}
+
+/// Bits of [`Verdict::path`].
+pub mod path {
+    /// It is forwarded past the stack, where that can be done.
+    pub const FAST: u8 = 1;
+    /// The DSCP in the uppermost bits is written into it.
+    pub const REMARK: u8 = 2;
+    /// Shift of that DSCP.
+    pub const DSCP: u32 = 2;
 }
 
 /// Judges a packet that came from `zone` at monotonic time `now` (ns).
 ///
-/// The kernel half takes the same three steps one by one, for the sake of its small stack.
+/// The kernel half takes the same steps one by one, for the sake of its small stack.
 pub fn judge<T: Tables>(tables: &mut T, policy: &Policy, packet: &Packet, zone: u8, now: u64) -> Verdict {
     let mut stranger = Stranger::default();
-    let verdict = match recognise(tables, policy, packet, zone, now, &mut stranger) {
+    let mut recognised = recognise(tables, policy, packet, zone, now, &mut stranger);
+    if recognised == Recognised::Media {
+        recognised = match admit_media(tables, packet, now) {
+            Some(verdict) => Recognised::Known(verdict),
+            None => recognise_flow(tables, policy, packet, zone, now, &mut stranger),
+        };
+    }
+    let verdict = match recognised {
         Recognised::Known(verdict) => verdict,
         Recognised::Limited(verdict) => charge(tables, policy, packet, zone, verdict),
-        Recognised::Stranger => begin(tables, policy, packet, &stranger),
+        Recognised::Stranger | Recognised::Media => begin(tables, policy, packet, &stranger),
     };
     remember(tables, packet, verdict);
     verdict
@@ -164,6 +191,8 @@ pub enum Recognised {
     Known(Verdict),
     /// So is this, unless its flow's rule, which limits packets or bytes, says otherwise: [`charge`].
     Limited(Verdict),
+    /// A pinhole may be open for it: [`admit_media`] judges it, or [`recognise_flow`] goes on.
+    Media,
     /// It belongs to no known flow: [`begin`] judges it.
     Stranger,
 }
@@ -208,7 +237,11 @@ pub fn recognise<T: Tables>(
         }
         Fragment::Later => return Recognised::Known(fragment::later(tables, packet, zone_policy.fragments)),
     }
-    recognise_whole(tables, policy, packet, zone, now, stranger)
+    let port = packet.destination_port;
+    if is_to_media(policy, packet) && tables.may_be_open(UDP, port) {
+        return Recognised::Media;
+    }
+    recognise_flow(tables, policy, packet, zone, now, stranger)
 }
 
 /// The last step: a datagram whose first fragment was let by is remembered, for those that follow.
@@ -220,9 +253,16 @@ pub fn remember<T: Tables>(tables: &mut T, packet: &Packet, verdict: Verdict) {
     }
 }
 
-/// A packet that has its transport header.
+/// Whether a packet with a transport header is UDP to the ports of media.
 #[inline(always)]
-fn recognise_whole<T: Tables>(
+const fn is_to_media(policy: &Policy, packet: &Packet) -> bool {
+    let port = packet.destination_port;
+    packet.protocol == UDP && port >= policy.media_first && port <= policy.media_last
+}
+
+/// The second half of [`recognise`]: a packet that has its transport header, and is no pinhole's.
+#[inline(always)]
+pub fn recognise_flow<T: Tables>(
     tables: &mut T,
     policy: &Policy,
     packet: &Packet,
@@ -230,28 +270,6 @@ fn recognise_whole<T: Tables>(
     now: u64,
     stranger: &mut Stranger,
 ) -> Recognised {
-    let port = packet.destination_port;
-    let to_media = packet.protocol == UDP && port >= policy.media_first && port <= policy.media_last;
-    let may_be_open =
-        (packet.protocol == UDP || packet.protocol == TCP) && tables.may_be_open(packet.protocol, port);
-    if to_media
-        && may_be_open
-        && let Some(pinhole) = tables.pinhole(&pinhole_key(packet))
-        && pinhole.inspect == 0
-    {
-        let mut reason = through(tables, pinhole, &packet.source, packet.source_port, now);
-        if reason == Reason::PassPinhole && pinhole.latch != 0 {
-            reason = latched(tables, pinhole, packet, now);
-        }
-        if reason == Reason::PassPinhole {
-            admitted(tables, pinhole, packet, now);
-        }
-        // A learnt sender has a flow, for the way back.
-        if reason != Reason::PassPinhole || pinhole.latch == 0 {
-            return Recognised::Known(Verdict::of(reason));
-        }
-    }
-
     let (key, side) = FlowKey::of(
         (packet.source, packet.source_port),
         (packet.destination, packet.destination_port),
@@ -286,7 +304,13 @@ fn recognise_whole<T: Tables>(
     if zone_policy.sources & source_checks::ROUTE_BACK != 0 && !tables.route_back(packet) {
         return Recognised::Known(Verdict::of(Reason::NoRouteBack));
     }
-    *stranger = Stranger { key, side, zone, media: to_media, may_be_open, now };
+    let may_be_open = (packet.protocol == UDP || packet.protocol == TCP)
+        && tables.may_be_open(packet.protocol, packet.destination_port);
+    let media = is_to_media(policy, packet);
+    if media && !may_be_open && policy.flags & policy_flags::MEDIA_BY_PINHOLE != 0 {
+        return Recognised::Known(Verdict::of(Reason::NoPinhole));
+    }
+    *stranger = Stranger { key, side, zone, media, may_be_open, now };
     Recognised::Stranger
 }
 
@@ -379,7 +403,8 @@ fn is_related<T: Tables>(tables: &T, policy: &Policy, packet: &Packet, now: u64)
     };
     tables.may_be_open(stream.transport, stream.port)
         && tables.pinhole(&stream).is_some_and(|pinhole| {
-            through(tables, pinhole, &quoted.source, quoted.source_port, now) == Reason::PassPinhole
+            media::through(tables, &stream, pinhole, &quoted.source, quoted.source_port, now)
+                == Reason::PassPinhole
         })
 }
 
@@ -413,14 +438,16 @@ pub fn begin<T: Tables>(tables: &mut T, policy: &Policy, packet: &Packet, strang
 
     // H.245, T.120, TFTP and announced signalling ports: the pinhole admits the first packet, the flow the rest. A
     // pinhole that has learnt its sender has noted the packet already.
+    let at = pinhole_key(packet);
     if may_be_open
         && !cannot_begin(packet)
-        && let Some(pinhole) = tables.pinhole(&pinhole_key(packet))
-        && through(tables, pinhole, &packet.source, packet.source_port, now) == Reason::PassPinhole
+        && let Some(pinhole) = tables.pinhole(&at)
+        && media::through(tables, &at, pinhole, &packet.source, packet.source_port, now)
+            == Reason::PassPinhole
     {
-        let (inspect, slot) = (pinhole.inspect, pinhole.slot);
+        let (inspect, slot) = (pinhole.inspect, u32::from(pinhole.slot));
         if inspect != 0 || pinhole.latch == 0 {
-            admitted(tables, pinhole, packet, now);
+            media::began(tables, pinhole, packet, now);
         }
         let (state, edges) = first_state(packet, side);
         let flow =
@@ -429,6 +456,9 @@ pub fn begin<T: Tables>(tables: &mut T, policy: &Policy, packet: &Packet, strang
         return Verdict { inspect, slot, ..Verdict::of(Reason::PassPinhole) };
     }
 
+    if media && policy.flags & policy_flags::MEDIA_BY_PINHOLE != 0 {
+        return Verdict::of(Reason::NoPinhole);
+    }
     let number = tables.first_match_here(policy, packet, zone);
     let rule = match tables.rule(number) {
         Some(rule) if number != 0 => *rule,
@@ -523,14 +553,6 @@ fn enter<T: Tables>(tables: &mut T, policy: &Policy, key: &FlowKey, flow: Flow, 
     tables.insert_flow(key, Flow { standing: AtomicU64::new(standing.pack()), ..flow });
 }
 
-/// Notes a packet that a pinhole has admitted.
-#[inline(always)]
-fn admitted<T: Tables>(tables: &T, pinhole: &Pinhole, packet: &Packet, now: u64) {
-    tables.store(&pinhole.last_seen, now);
-    tables.add(&pinhole.packets, 1);
-    tables.add(&pinhole.bytes, packet.length as u64);
-}
-
 /// Whether a rule of every zone would read the conversation, had the other end begun it.
 #[inline(always)]
 fn inspected_in_reverse<T: Tables>(tables: &T, policy: &Policy, packet: &Packet) -> Option<(u8, u32)> {
@@ -619,38 +641,6 @@ fn conforms<T: Tables>(tables: &mut T, rule: &RuleEntry, packet: &Packet) -> boo
     };
     let cost = limit::cost(limit, packet.length as u64);
     tables.conform(&LimitKey { addr, slot: rule.slot }, &limit.rate, cost)
-}
-
-/// Whether a pinhole admits a packet from this sender.
-#[inline(always)]
-fn through<T: Tables>(tables: &T, pinhole: &Pinhole, from: &Addr, port: u16, now: u64) -> Reason {
-    let silent = now.saturating_sub(tables.load(&pinhole.last_seen));
-    if now >= pinhole.expires || silent > pinhole.idle {
-        return Reason::PinholeExpired;
-    }
-    for i in 0..MAX_SENDERS {
-        let sender = &pinhole.senders[i];
-        if sender.from == *from && (sender.port == 0 || sender.port == port) {
-            return Reason::PassPinhole;
-        }
-    }
-    Reason::PinholeSender
-}
-
-/// Whether a packet comes from the port that a pinhole has learnt, or is the one it learns from.
-#[inline(always)]
-fn latched<T: Tables>(tables: &T, pinhole: &Pinhole, packet: &Packet, now: u64) -> Reason {
-    let this = 1 << 16 | packet.source_port as u64;
-    match tables.load(&pinhole.learnt) {
-        0 if now > pinhole.latch => Reason::PinholeExpired,
-        0 if !packet.is_rtp_shaped() => Reason::NotRtp,
-        0 => {
-            tables.store(&pinhole.learnt, this);
-            Reason::PassPinhole
-        }
-        learnt if learnt == this => Reason::PassPinhole,
-        _ => Reason::SecondSource,
-    }
 }
 
 #[inline(always)]

@@ -6,6 +6,7 @@
 //! - [`packet`]: frame → [`packet::Packet`], generic over a byte reader
 //! - [`judge`]: packet + tables → [`judge::Verdict`], generic over the tables
 //! - [`flow`], [`pinhole`], [`policy`], [`limit`]: keys and values of the kernel maps
+//! - [`media`]: what a pinhole says of its stream, and what it measures
 //! - [`tap`], [`counters`]: the way to user space, and what is counted
 //! - [`reason`]: why a packet passed or was dropped
 //!
@@ -19,6 +20,7 @@ pub mod counters;
 pub mod flow;
 pub mod judge;
 pub mod limit;
+pub mod media;
 pub mod packet;
 pub mod peer;
 pub mod pinhole;
@@ -30,4 +32,4 @@ pub use addr::Addr;
 pub use reason::Reason;
 
 /// Version of the pinned maps' layout: part of their path under bpffs.
-pub const LAYOUT: u32 = 2;
+pub const LAYOUT: u32 = 3;

@@ -10,6 +10,7 @@
 //! It never reads beyond the frame, never loops more than seven times, and names every refusal.
 
 pub mod options;
+pub mod rtp;
 
 use core::hint::black_box;
 
@@ -36,6 +37,14 @@ pub trait Bytes {
             options.bytes[i] = byte.u8(0);
         }
         options::scan(&mut options, length, wanted)
+    }
+
+    /// [`rtp::rtcp`] of the `length` bytes at `at`.
+    fn rtcp_faults(&self, at: usize, length: usize) -> u8
+    where
+        Self: Sized,
+    {
+        rtp::rtcp(self, at, length)
     }
 
     /// Whether it has no bytes.
@@ -176,6 +185,10 @@ pub struct Packet {
     pub payload_length: u16,
     /// UDP: first byte of a payload of at least 8 bytes; 0 where there is none.
     pub payload_head: u8,
+    /// UDP: what is wrong with a payload of RTP's version ([`rtp::faults`]); of a fragment nothing is said.
+    pub rtp_faults: u8,
+    /// UDP: the first twelve bytes of the payload, as they lie in the packet; 0 where it ends before.
+    pub payload_start: [u32; 3],
     /// Which link protocol a [`Kind::Link`] is of.
     pub link: LinkProtocol,
     /// TCP: shift of the window scale option of a SYN (RFC 7323 section 2.2); [`NO_SCALE`] where there is none.
@@ -211,6 +224,8 @@ impl Packet {
         self.link = LinkProtocol::Arp;
         self.window_scale = 0;
         self.payload_head = 0;
+        self.rtp_faults = 0;
+        self.payload_start = [0; 3];
         self.quoted.protocol = 0;
         self.source_port = 0;
         self.destination_port = 0;
@@ -240,6 +255,12 @@ impl Packet {
     #[inline(always)]
     pub fn is_rtp_shaped(&self) -> bool {
         self.payload_head >> 6 == 2
+    }
+
+    /// The second byte of a UDP payload: payload type and marker of RTP, packet type of RTCP.
+    #[inline(always)]
+    pub fn second_byte(&self) -> u8 {
+        (u32::from_be(self.payload_start[0]) >> 16) as u8
     }
 }
 
@@ -520,11 +541,7 @@ fn transport<B: Bytes>(frame: &B, packet: &mut Packet) -> Result<(), Reason> {
             if packet.fragment == Fragment::Whole {
                 packet.payload_length = claimed as u16;
             }
-            if claimed >= 16
-                && let Some(payload) = frame.view(at + 8, 8)
-            {
-                packet.payload_head = payload.u8(0);
-            }
+            look_into(frame, at + 8, claimed - 8, packet);
             8
         }
         _ => {
@@ -546,6 +563,36 @@ fn transport<B: Bytes>(frame: &B, packet: &mut Packet) -> Result<(), Reason> {
     packet.payload_at = (at + header_length) as u16;
     packet.payload_length -= header_length as u16;
     Ok(())
+}
+
+/// Notes how a UDP payload of `length` bytes at `at` begins, and whether it fits together where it may be RTP or RTCP.
+#[inline(always)]
+fn look_into<B: Bytes>(frame: &B, at: usize, length: usize, packet: &mut Packet) {
+    if length < 12 {
+        // RTCP's shortest packets, or a fax's.
+        if length >= 4
+            && let Some(payload) = frame.view(at, 4)
+        {
+            packet.payload_start[0] = payload.word(0);
+        }
+        if length >= 8
+            && let Some(payload) = frame.view(at, 8)
+        {
+            packet.payload_head = payload.u8(0);
+            packet.payload_start[1] = payload.word(4);
+        }
+    } else if let Some(payload) = frame.view(at, 12) {
+        packet.payload_head = payload.u8(0);
+        packet.payload_start = [payload.word(0), payload.word(4), payload.word(8)];
+    }
+    if packet.payload_head >> 6 != 2 || packet.fragment != Fragment::Whole {
+        return;
+    }
+    if rtp::is_rtcp(packet.second_byte()) {
+        packet.rtp_faults = frame.rtcp_faults(at, length);
+    } else if packet.payload_head & 0x3f != 0 && length >= 12 {
+        packet.rtp_faults = rtp::rtp(frame, at, length, packet.payload_head);
+    }
 }
 
 /// The packet quoted by an ICMP error (RFC 792, RFC 4443 section 3). What cannot be read is left as what belongs to

@@ -231,6 +231,8 @@ pub mod policy_flags {
     pub const CHALLENGE: u8 = 32;
     /// Some address is blocked or has been.
     pub const BLOCKS: u8 = 64;
+    /// No rule names UDP to the ports of media: pinholes alone let it by.
+    pub const MEDIA_BY_PINHOLE: u8 = 128;
 }
 
 /// Bits of [`ZonePolicy::sources`]: what the zone's packets may not have as their source.

@@ -46,6 +46,9 @@ reasons! {
     PassFragment = 6 "fragment-of-passed";
     /// An ICMP error about a packet of a known flow or stream.
     PassRelated = 7 "related";
+    /// Admitted by a pinhole whose rule says `media = "observe"`: it breaks what was agreed of its stream, and would
+    /// else have been dropped.
+    PassObserved = 8 "pinhole-observed";
 
     /// The frame ends before the header it announces.
     Truncated = 64 "truncated";
@@ -102,6 +105,26 @@ reasons! {
     SecondSource = 99 "second-source";
     /// Where only RTP and RTCP are let by: neither.
     NotRtp = 100 "not-rtp";
+    /// RTP whose list of contributing sources, header extension or padding does not fit the packet.
+    RtpHeader = 101 "rtp-header";
+    /// RTP of a payload type that was not agreed for its stream.
+    PayloadType = 102 "payload-type";
+    /// RTP of another SSRC than that of its stream, which has been signalled or was heard within two seconds.
+    Ssrc = 103 "ssrc";
+    /// RTP whose sequence number is too far from that of the packet before.
+    RtpSequence = 104 "rtp-sequence";
+    /// RTCP that does not begin with a sender or receiver report.
+    RtcpCompound = 105 "rtcp-compound";
+    /// RTCP whose lengths do not add up to the packet's.
+    RtcpLength = 106 "rtcp-length";
+    /// RTCP of a type nobody knows.
+    RtcpType = 107 "rtcp-type";
+    /// STUN, DTLS or ZRTP that signalling has not announced.
+    NotAnnounced = 108 "not-announced";
+    /// More than twice what the stream's codec sends, or RTCP above its share.
+    MediaRate = 109 "media-rate";
+    /// A pinhole for faxes, and no UDPTL.
+    NotUdptl = 110 "not-udptl";
 
     /// Refused by a rule.
     Rule = 112 "rule-drop";

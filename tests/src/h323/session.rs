@@ -16,6 +16,7 @@ use super::wire::{self, Data};
 use super::{PORT, STEP, new_call, own};
 use crate::call::Outcome;
 use crate::netns::Netns;
+use crate::probe::Shape;
 use crate::rtp::{self, Media, Port};
 
 /// The port of RAS.
@@ -344,7 +345,8 @@ impl Dialogue {
     /// # Errors
     /// When a message does not arrive as it was sent, or media cannot be sent.
     pub fn open(&mut self, number: u16, data: Data) -> Result<Stream> {
-        let (near, far) = (self.caller.media()?, self.callee.media()?);
+        let [near, far] =
+            [self.caller.media()?, self.callee.media()?].map(|port| port.sending(data.payload_type()));
         self.grant(Side::Caller, number, data, own(&near).rtcp, own(&far))?;
         self.grant(Side::Callee, number, data, own(&far).rtcp, own(&near))?;
         Stream::start(near, far)
@@ -573,15 +575,31 @@ fn hear(socket: &UdpSocket, limit: Duration) -> Result<Option<Vec<u8>>> {
     }
 }
 
+/// What [`through`] sends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Carried {
+    /// G.711, from the sources of a [`Stream`]'s ends.
+    Rtp,
+    /// Receiver reports.
+    Rtcp,
+    /// T.38.
+    Udptl,
+}
+
 /// How many of `count` datagrams, sent one way and then the other between two UDP ports, arrive.
 ///
 /// # Errors
 /// When one cannot be sent.
-pub fn through(near: &UdpSocket, far: &UdpSocket, count: u32) -> Result<[u32; 2]> {
+pub fn through(what: Carried, near: &UdpSocket, far: &UdpSocket, count: u32) -> Result<[u32; 2]> {
     let mut arrived = [0; 2];
     for (place, (from, to)) in [(near, far), (far, near)].into_iter().enumerate() {
         for number in 0..count {
-            from.send_to(&number.to_be_bytes(), to.local_addr()?)?;
+            let datagram = match what {
+                Carried::Rtp => rtp::packet(0, number, SSRC[place]),
+                Carried::Rtcp => Shape::Rtcp.packet(number),
+                Carried::Udptl => Shape::Udptl.packet(number),
+            };
+            from.send_to(&datagram, to.local_addr()?)?;
         }
         while arrived[place] < count && hear(to, QUIET)?.is_some() {
             arrived[place] += 1;

@@ -141,6 +141,14 @@ impl Data {
         }
     }
 
+    /// Payload type of its RTP (RFC 3551 §6).
+    pub const fn payload_type(self) -> u8 {
+        match self {
+            Self::Audio | Self::Fax => 0,
+            Self::Video | Self::Presentation => 31,
+        }
+    }
+
     fn encode(self, e: &mut Encoder) {
         match self {
             Self::Audio => _ = e.root(3, 3).root(3, 4).octets(&[19]),

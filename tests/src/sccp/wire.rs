@@ -122,6 +122,14 @@ pub enum Medium {
 }
 
 impl Medium {
+    /// Payload type of its RTP.
+    pub const fn payload_type(self) -> u8 {
+        match self {
+            Self::Audio => 0,
+            Self::Video => 97,
+        }
+    }
+
     fn pick(self, audio: u32, video: u32) -> u32 {
         match self {
             Self::Audio => audio,

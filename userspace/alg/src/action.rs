@@ -9,6 +9,7 @@ use callgate_shared::policy::Inspect;
 use serde::{Deserialize, Serialize};
 
 use crate::call::{Call, CallId};
+use crate::contract::Contract;
 use crate::event::Event;
 use crate::finished::Finished;
 use crate::media::Refusal;
@@ -187,6 +188,9 @@ pub struct PinholeSpec {
     /// else is admitted then, and the way back to it is open. `None`: nothing is learnt.
     #[serde(default)]
     pub latch: Option<Duration>,
+    /// What was agreed of the stream.
+    #[serde(default)]
+    pub contract: Contract,
     /// The call that opened it.
     pub call: CallId,
     /// Counter slot of the rule that admitted the signalling.

@@ -10,6 +10,7 @@ use callgate_shared::policy::Inspect;
 use serde::{Deserialize, Serialize};
 
 use crate::action::Time;
+use crate::contract::Contract;
 use crate::finished::{Cause, ReleasedBy};
 pub use stream_map::StreamMap;
 
@@ -155,6 +156,9 @@ pub struct Stream {
     /// What the parties have told of other places they can be reached at; `None` where they do not look for a way.
     #[serde(default)]
     pub ice: Option<Box<Ice>>,
+    /// What each party accepts, by [`Party`]: what the other is to send it.
+    #[serde(default)]
+    pub contracts: [Contract; 2],
     /// The ends, by [`Party`].
     pub ends: [End; 2],
 }
@@ -171,6 +175,7 @@ impl Stream {
             codec: String::new(),
             secure: false,
             ice: None,
+            contracts: Default::default(),
             ends: signalling.map(end),
         }
     }

@@ -11,6 +11,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use callgate_rules::inspect::sip::NatClients;
+use callgate_rules::ruleset::ByProtocol;
 use callgate_shared::policy::Inspect;
 
 use crate::action::{Action, Context, EndReason, PinholeSpec, Saying, Suspect, Time, Transport};
@@ -55,9 +56,9 @@ impl Default for Bounds {
 #[derive(Clone, Copy, Debug)]
 pub struct Lifetimes {
     /// An answered call with neither media nor signalling.
-    pub idle: Duration,
+    pub idle: ByProtocol,
     /// The same while one of its streams is held.
-    pub held: Duration,
+    pub held: ByProtocol,
     /// A call that has not been answered and of which nothing is seen.
     pub unanswered: Duration,
     /// Any call.
@@ -67,8 +68,8 @@ pub struct Lifetimes {
 impl Default for Lifetimes {
     fn default() -> Self {
         Self {
-            idle: Duration::from_secs(120),
-            held: Duration::from_secs(900),
+            idle: ByProtocol::all(Duration::from_secs(120)),
+            held: ByProtocol::all(Duration::from_secs(900)),
             unanswered: Duration::from_secs(300),
             call: Duration::from_secs(24 * 3600),
         }
@@ -76,15 +77,15 @@ impl Default for Lifetimes {
 }
 
 impl Lifetimes {
-    /// The silence allowed to a call with this stream.
-    fn of_call(&self, stream: &Stream) -> Duration {
-        if stream.held { self.held } else { self.idle }
+    /// The silence allowed to a call of this protocol with this stream.
+    fn of_call(&self, protocol: Inspect, stream: &Stream) -> Duration {
+        if stream.held { self.held.of(protocol) } else { self.idle.of(protocol) }
     }
 
     /// The silence allowed to one pinhole: a muted party sends nothing for as long as it likes while its
     /// call goes on, so this is no more than a backstop for calls that nobody ends.
-    fn of_pinhole(&self) -> Duration {
-        self.idle.max(self.held)
+    fn of_pinhole(&self, protocol: Inspect) -> Duration {
+        self.idle.of(protocol).max(self.held.of(protocol))
     }
 }
 
@@ -104,6 +105,8 @@ pub struct Core {
     actions: Vec<Action>,
     /// Calls changed since the actions were taken last, in order of their first change.
     changed: Vec<CallId>,
+    /// Calls that were told of since that was asked last: see [`Core::take_heard`].
+    heard: Vec<CallId>,
     /// The latest moment it was told of.
     latest: Time,
     load: Load,
@@ -140,6 +143,7 @@ impl Core {
             refusals: [0; Refusal::ALL.len()],
             actions: Vec::new(),
             changed: Vec::new(),
+            heard: Vec::new(),
             latest: Time::default(),
             load: Load::default(),
             ladders: Ladders::default(),
@@ -298,6 +302,7 @@ impl Core {
     /// Ends a call and closes every pinhole only it needed.
     pub fn end_call(&mut self, id: CallId, reason: EndReason) {
         let Some(entry) = self.calls.remove(&id) else { return };
+        self.hear(id);
         self.changed.retain(|other| *other != id);
         self.load.leave(id);
         self.left(&entry.call, reason);
@@ -386,6 +391,7 @@ impl Core {
     /// Notes a message of a call.
     pub(crate) fn note(&mut self, call: CallId, step: Step) {
         if self.calls.contains_key(&call) {
+            self.hear(call);
             self.ladders.note(call, step);
         }
     }
@@ -445,6 +451,7 @@ impl Core {
         (party, to_group): (Party, bool),
         update: impl FnOnce(&mut Stream),
     ) {
+        self.hear(call);
         let Some(entry) = self.calls.get_mut(&call) else { return };
         entry.active = entry.active.max(context.now);
         self.latest = self.latest.max(context.now);
@@ -604,6 +611,19 @@ impl Core {
             }
         }
         std::mem::take(&mut self.actions)
+    }
+
+    /// Which calls were told of since this was asked last; of many at once not all.
+    pub fn take_heard(&mut self) -> Vec<CallId> {
+        std::mem::take(&mut self.heard)
+    }
+
+    fn hear(&mut self, id: CallId) {
+        /// Calls that one packet is about: more are not told of one by one.
+        const MOST: usize = 16;
+        if self.heard.len() < MOST && !self.heard.contains(&id) {
+            self.heard.push(id);
+        }
     }
 
     /// Forgets the actions from the one of this number on.
@@ -831,7 +851,8 @@ impl Core {
     /// Opens and changes what `new` needs, then closes what only `old` did.
     fn enter(&mut self, call: CallId, key: StreamKey, old: Option<&Stream>, new: &Stream) {
         let Some(entry) = self.calls.get(&call) else { return };
-        let (slot, idle) = (entry.call.slot, entry.standing.unwrap_or(self.lifetimes.of_pinhole()));
+        let (slot, idle) =
+            (entry.call.slot, entry.standing.unwrap_or(self.lifetimes.of_pinhole(entry.call.protocol)));
         for (owner, claim) in claims(call, key, new, idle, slot) {
             let address = claim.to;
             if let Err(refusal) = self.pinholes.claim(owner, claim, &mut self.actions) {
@@ -860,6 +881,7 @@ impl Core {
     }
 
     fn mark(&mut self, id: CallId) {
+        self.hear(id);
         if let Some(entry) = self.calls.get_mut(&id).filter(|entry| !entry.changed) {
             entry.changed = true;
             self.changed.push(id);
@@ -896,8 +918,13 @@ impl Entry {
             return Some(EndReason::Expired);
         }
         let open = |stream: &&Stream| stream.ends.iter().any(|end| end.media.is_some());
-        let patience =
-            self.call.streams.values().filter(open).map(|stream| lifetimes.of_call(stream)).max()?;
+        let patience = self
+            .call
+            .streams
+            .values()
+            .filter(open)
+            .map(|stream| lifetimes.of_call(self.call.protocol, stream))
+            .max()?;
         ((answered || self.restored) && silence > patience).then_some(EndReason::Inactivity)
     }
 }

@@ -180,6 +180,11 @@ impl Engine {
         self.core.take_actions()
     }
 
+    /// Which calls were told of since this was asked last: those a packet was about, if it is asked after each.
+    pub fn take_heard(&mut self) -> Vec<CallId> {
+        self.core.take_heard()
+    }
+
     /// A packet passed this pinhole at `seen`: its calls are alive.
     pub fn touch(&mut self, to: std::net::SocketAddr, transport: Transport, seen: Time) {
         self.core.touch(to, transport, seen);

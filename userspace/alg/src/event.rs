@@ -137,11 +137,17 @@ pub enum EventKind {
     FraudSuspected,
     /// A limit of the call policy has ended a call.
     LimitReached,
+    /// A call is up, and one of its parties hears nothing.
+    OneWayAudio,
+    /// A call is up, and neither party hears anything.
+    NoAudio,
+    /// A call that had no audio, or one way only, has it both ways.
+    AudioRestored,
 }
 
 impl EventKind {
     /// Every kind.
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 32] = [
         Self::Registered,
         Self::NewlySeen,
         Self::Unregistered,
@@ -171,6 +177,9 @@ impl EventKind {
         Self::NewDestination,
         Self::FraudSuspected,
         Self::LimitReached,
+        Self::OneWayAudio,
+        Self::NoAudio,
+        Self::AudioRestored,
     ];
 
     /// The name shown to people and programs.
@@ -205,6 +214,9 @@ impl EventKind {
             Self::NewDestination => "new-destination",
             Self::FraudSuspected => "fraud-suspected",
             Self::LimitReached => "limit-reached",
+            Self::OneWayAudio => "one-way-audio",
+            Self::NoAudio => "no-audio",
+            Self::AudioRestored => "audio-restored",
         }
     }
 
@@ -228,6 +240,7 @@ impl EventKind {
                 | Self::H245Tunnelled
                 | Self::Traversal
                 | Self::Unblocked
+                | Self::AudioRestored
         )
     }
 }

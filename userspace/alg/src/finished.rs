@@ -8,7 +8,7 @@ use callgate_shared::policy::Inspect;
 use serde::{Deserialize, Serialize};
 
 use crate::action::{Context, EndReason, Time};
-use crate::call::{Call, CallId, Party};
+use crate::call::{Call, CallId, Party, Stream, StreamKey};
 
 /// Why a call was refused that a rule of `[inspect]` has refused.
 pub const INSPECTION: &str = "inspection";
@@ -52,6 +52,8 @@ pub struct Finished {
     pub emergency: bool,
     /// Where its streams were received last, by [`Party`].
     pub media: [Vec<SocketAddr>; 2],
+    /// Its streams, as they were last.
+    pub streams: Vec<(StreamKey, Stream)>,
 }
 
 /// Why a call ended, as its protocol says it.
@@ -115,6 +117,7 @@ impl Finished {
             refused: granted.refused,
             emergency: granted.emergency,
             media: [Party::Caller, Party::Callee].map(|party| media_of(call, party)),
+            streams: call.streams.iter().map(|(key, stream)| (*key, stream.clone())).collect(),
         }
     }
 }
@@ -146,6 +149,7 @@ impl Finished {
             refused: Some(INSPECTION),
             emergency: false,
             media: Default::default(),
+            streams: Vec::new(),
         }
     }
 }

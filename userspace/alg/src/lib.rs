@@ -13,6 +13,7 @@
 //! - [`media`]: whose addresses a party may announce
 //! - [`policy`]: what a rules file says of all this
 //! - [`call`]: the record of a call
+//! - [`contract`]: what signalling has agreed of a media stream
 //! - [`event`]: what operators want to know
 //! - [`finished`]: what is known of a call when it is over
 
@@ -20,6 +21,7 @@
 
 pub mod action;
 pub mod call;
+pub mod contract;
 pub mod core;
 pub mod engine;
 pub mod event;
@@ -38,10 +40,12 @@ pub mod policy;
 pub mod sccp;
 pub mod sip;
 pub mod streams;
+mod terms;
 pub mod tftp;
 
 pub use action::{Action, Context, Time, Transport, Verdict};
 pub use call::{Call, CallId};
+pub use contract::Contract;
 pub use engine::Engine;
 pub use event::{Event, EventKind};
 pub use finished::Finished;

@@ -13,6 +13,7 @@ use callgate_shared::pinhole::{Kind, MAX_SENDERS};
 
 use crate::action::{Action, EndReason, PinholeSpec, Sender, Transport};
 use crate::call::{Behind, CallId, Candidate, Medium, Party, Stream, StreamKey};
+use crate::contract::Contract;
 use crate::media::Refusal;
 
 /// Most owners of one pinhole: the hops of one call and the branches of a fork, with much to spare.
@@ -53,12 +54,16 @@ pub struct Claim {
     pub kind: Kind,
     /// Who sends.
     pub sender: Sender,
+    /// Where the sender receives this stream itself, as far as that is known: it tells one stream from another.
+    pub other_end: Option<SocketAddr>,
     /// The sender is behind address translation, and its port is to be learnt.
     pub latch: Option<Box<Behind>>,
     /// Silence after which it closes.
     pub idle: Duration,
     /// Counter slot of the rule that admitted the signalling.
     pub slot: u32,
+    /// What the receiver accepts.
+    pub contract: Contract,
 }
 
 impl Medium {
@@ -100,6 +105,7 @@ pub fn claims(
     [Party::Caller, Party::Callee].into_iter().flat_map(move |party| {
         let end = &stream.ends[party as usize];
         let peer = &stream.ends[party.other() as usize];
+        let accepted = stream.contracts[party as usize];
         // A party that only sends announces its RTCP address alone.
         // A group receives and does not send.
         let host =
@@ -112,7 +118,9 @@ pub fn claims(
         let claim = move |role, to, kind, sender| {
             let owner = Owner { call, stream: key, party, role };
             let latch = peer.behind.filter(|_| transport == Transport::Udp).map(Box::new);
-            (owner, Claim { to, transport, kind, sender, latch, idle, slot })
+            let contract = if kind == Kind::Rtcp { accepted.of_control() } else { accepted };
+            let other_end = peer.media.or(peer.control);
+            (owner, Claim { to, transport, kind, sender, other_end, latch, idle, slot, contract })
         };
         let media_sender = peer.sends.map_or(any_port(media_sender), told);
         let control_sender = any_port(control_sender);
@@ -310,6 +318,12 @@ fn union(owners: &[(Owner, Claim)]) -> Option<PinholeSpec> {
         }
     }
     senders.sort_unstable();
+    // The hops of a call carry the same stream; the branches of a fork, and other calls, have their own.
+    let mut ends = owners.iter().filter_map(|(_, claim)| claim.other_end);
+    let end = ends.next();
+    let shared =
+        owners.iter().any(|(other, _)| other.call != owner.call) || ends.any(|other| Some(other) != end);
+    let join = if shared { Contract::beside } else { Contract::union };
     Some(PinholeSpec {
         to: first.to,
         transport: first.transport,
@@ -319,6 +333,7 @@ fn union(owners: &[(Owner, Claim)]) -> Option<PinholeSpec> {
         latch: owners.iter().map(|(_, claim)| claim.latch.as_ref().map(|latch| latch.window)).min().flatten(),
         call: owner.call,
         slot: first.slot,
+        contract: owners.iter().skip(1).fold(first.contract, |all, (_, claim)| join(all, claim.contract)),
     })
 }
 
@@ -326,6 +341,7 @@ fn union(owners: &[(Owner, Claim)]) -> Option<PinholeSpec> {
 mod tests {
     use super::*;
     use crate::call::Ice;
+    use crate::contract::Nominal;
 
     fn ip(last: u8) -> IpAddr {
         IpAddr::from([192, 0, 2, last])
@@ -342,9 +358,11 @@ mod tests {
             transport: Transport::Udp,
             kind: Kind::Rtp,
             sender: Sender { ip: ip(sender), port: None },
+            other_end: None,
             latch: None,
             idle: Duration::from_secs(1),
             slot: 0,
+            contract: Contract::default(),
         }
     }
 
@@ -379,6 +397,37 @@ mod tests {
     }
 
     #[test]
+    fn streams_of_several_calls_and_branches_share_a_pinhole_and_those_of_a_calls_hops_are_one() {
+        let nominal = |packets, bytes| Some(Nominal { packets, bytes });
+        let voice = Contract { nominal: nominal(50, 10_000), ..Contract::default() };
+        let shared = |owners: [(Owner, u16); 2]| {
+            let mut table = PinholeTable::new(10);
+            let mut actions = Vec::new();
+            for (owner, port) in owners {
+                let other_end = Some(at(7, port));
+                let claim = Claim { contract: voice, other_end, ..claim(7) };
+                table.claim(owner, claim, &mut actions).expect("room");
+            }
+            match actions.pop() {
+                Some(Action::Open(spec) | Action::Update(spec)) => {
+                    (spec.contract.shared, spec.contract.nominal)
+                }
+                other => panic!("not a pinhole: {other:?}"),
+            }
+        };
+        let branch = |branch| Owner { stream: StreamKey { branch, index: 0 }, ..owner(1) };
+        assert_eq!(
+            shared([(owner(1), 9_000), (owner(2), 9_000)]),
+            (true, nominal(100, 20_000)),
+            "another call"
+        );
+        assert_eq!(shared([(branch(0), 9_000), (branch(1), 9_002)]), (true, nominal(100, 20_000)), "a fork");
+        assert_eq!(shared([(branch(0), 9_000), (branch(1), 9_000)]), (false, nominal(50, 10_000)), "a hop");
+        let path = Owner { role: Role::Path(1), ..owner(1) };
+        assert_eq!(shared([(owner(1), 9_000), (path, 9_000)]), (false, nominal(50, 10_000)), "a candidate");
+    }
+
+    #[test]
     fn the_oldest_senders_keep_their_place() {
         let mut table = PinholeTable::new(10);
         let mut actions = Vec::new();
@@ -410,7 +459,7 @@ mod tests {
             table.claim(owner(n), claim(7), &mut actions).expect("room");
         }
         assert_eq!(table.claim(owner(999), claim(7), &mut actions), Err(Refusal::TooManyStreams));
-        assert_eq!(actions.len(), 1, "one sender: one opening, no changes");
+        assert_eq!(actions.len(), 2, "opened for the first, shared from the second on");
     }
 
     fn stream() -> Stream {

@@ -9,9 +9,10 @@ use callgate_alg::call::{Call, Medium, Party, State, Stream, StreamKey};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::h323::H323Call;
+use crate::media::MediaRow;
 
 /// A call.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CallRow {
     /// Its number in this firewall.
     pub id: u64,
@@ -64,7 +65,7 @@ pub struct CallEnd {
 }
 
 /// A media stream of a call.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StreamRow {
     /// The early dialog or leg it belongs to; 0 where there is one only.
     pub branch: u32,
@@ -95,6 +96,12 @@ pub struct StreamRow {
     pub callee: Option<SocketAddr>,
     /// Where the callee receives RTCP, if elsewhere.
     pub callee_rtcp: Option<SocketAddr>,
+    /// What was measured of what the caller receives; `None` where nothing is received through the firewall.
+    #[serde(default)]
+    pub to_caller: Option<MediaRow>,
+    /// What was measured of what the callee receives.
+    #[serde(default)]
+    pub to_callee: Option<MediaRow>,
 }
 
 /// An open pinhole.
@@ -166,7 +173,8 @@ impl CallRow {
 }
 
 impl StreamRow {
-    fn new(key: &StreamKey, stream: &Stream) -> Self {
+    /// The row of a stream, with nothing measured.
+    pub fn new(key: &StreamKey, stream: &Stream) -> Self {
         let [caller, callee] = &stream.ends;
         Self {
             branch: key.branch,
@@ -182,6 +190,8 @@ impl StreamRow {
             caller_rtcp: caller.control,
             callee: callee.media,
             callee_rtcp: callee.control,
+            to_caller: None,
+            to_callee: None,
         }
     }
 }

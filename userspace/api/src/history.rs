@@ -62,12 +62,30 @@ pub struct Record {
     pub packets_to_called: u64,
     /// Their bytes.
     pub bytes_to_called: u64,
-    /// Share of packets lost, 0 to 1. Not measured yet.
+    /// Share of audio packets lost, 0 to 1: of the direction that lost more; `None` where nothing was measured.
     pub loss: Option<f64>,
-    /// Interarrival jitter in ms. Not measured yet.
+    /// Interarrival jitter of audio in ms, likewise.
     pub jitter_ms: Option<f64>,
-    /// Mean opinion score, 1 to 5. Not measured yet.
+    /// Mean opinion score, 1 to 4.5: of the direction that sounded worse.
     pub mos: Option<f64>,
+    /// Of what the caller received.
+    #[serde(default)]
+    pub loss_to_caller: Option<f64>,
+    /// Likewise.
+    #[serde(default)]
+    pub jitter_ms_to_caller: Option<f64>,
+    /// Likewise.
+    #[serde(default)]
+    pub mos_to_caller: Option<f64>,
+    /// Of what the called party received.
+    #[serde(default)]
+    pub loss_to_called: Option<f64>,
+    /// Likewise.
+    #[serde(default)]
+    pub jitter_ms_to_called: Option<f64>,
+    /// Likewise.
+    #[serde(default)]
+    pub mos_to_called: Option<f64>,
 }
 
 /// The verdict of a call that was let by.

@@ -7,11 +7,11 @@ use callgate_alg::call::{Call, Party};
 use callgate_alg::ladder::Ladder;
 use serde::{Deserialize, Serialize};
 
-use crate::calls::CallEnd;
+use crate::calls::{CallEnd, StreamRow};
 use crate::filter::{decoded, encoded};
 
 /// A call and its messages. One that passes the firewall several times has several.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LadderRow {
     /// Its number in this firewall.
     pub id: u64,
@@ -29,6 +29,9 @@ pub struct LadderRow {
     pub left_out: u64,
     /// Its messages.
     pub steps: Vec<StepRow>,
+    /// Its streams and what was measured of them; of a call that is over, at its end.
+    #[serde(default)]
+    pub streams: Vec<StreamRow>,
 }
 
 /// A message.
@@ -86,6 +89,7 @@ impl LadderRow {
             ended: ended.map(|reason| reason.name().to_owned()),
             left_out: ladder.left_out,
             steps: steps.collect(),
+            streams: Vec::new(),
         }
     }
 }

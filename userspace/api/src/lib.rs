@@ -30,6 +30,8 @@
 //! | `POST /v1/rollback` |                   | [`ReloadReply`]              |
 //! | `GET /v1/version`   |                   | [`Version`]                  |
 //! | `GET /v1/metrics`   |                   | text, as Prometheus reads it |
+//! | `POST /v1/capture`  | [`CaptureRequest`] | [`CaptureStarted`]           |
+//! | `POST /v1/capture/take` | [`CaptureTake`] | [`CapturePage`]             |
 //!
 //! Pages of calls, pinholes, flows, phones, registrations and blocks take `?limit=N`; flows, listed or killed, are
 //! chosen by what [`FlowFilter::to_query`] writes, records by [`HistoryFilter::to_query`]; events take `limit=N`, `after=NUMBER` and `kind=NAME` (which
@@ -44,6 +46,8 @@
 //! - [`blocks`]: blocked addresses
 //! - [`phones`]: phones that register
 //! - [`ladder`]: the messages of a call
+//! - [`media`]: what was measured of media
+//! - [`capture`]: the packets of a call
 //! - [`sip`]: registrations of SIP clients
 //! - [`h323`]: registrations with gatekeepers, and details of H.323 calls
 //! - [`history`]: calls that are over
@@ -56,6 +60,7 @@
 
 pub mod blocks;
 pub mod calls;
+pub mod capture;
 pub mod change;
 pub mod events;
 pub mod explain;
@@ -63,6 +68,7 @@ pub mod filter;
 pub mod h323;
 pub mod history;
 pub mod ladder;
+pub mod media;
 pub mod operation;
 pub mod phones;
 pub mod sip;
@@ -73,6 +79,9 @@ use serde::{Deserialize, Serialize};
 
 pub use blocks::{BlockCause, BlockRequest, BlockRow, DEFAULT_BLOCK_S, MAX_BLOCK_S, UnblockRequest};
 pub use calls::{CallEnd, CallPolicy, CallRow, Peer, PinholeRow, StreamRow};
+pub use capture::{
+    CapturePage, CaptureRequest, CaptureStarted, CaptureTake, CapturedFrame, MAX_CAPTURE_BYTES, MAX_CAPTURE_S,
+};
 pub use change::{ErrorReply, MAX_CONFIRM_S, ReloadReply, ReloadRequest};
 pub use events::{EventPage, EventRow, PacketRow};
 pub use explain::{ExplainRequest, ExplainedRule, ExplainedStep, Explanation};
@@ -80,6 +89,7 @@ pub use filter::{BadFilter, FlowFilter};
 pub use h323::{H323Call, RegistrationRow};
 pub use history::{By, Finding, HistoryFilter, HistoryPlace, HistoryStatus, HistoryTotal, Record};
 pub use ladder::{CallQuery, LadderRow, StepRow};
+pub use media::{MediaRow, Reported};
 pub use operation::{
     API, Alarm, Change, Confirmed, Diff, DiffRequest, Difference, HangupRequest, Health, HungUp, Rates,
     RefusalRow, RefusedCall, RefusedFlow, Role, TableRow, Unconfirmed, Version,

@@ -23,11 +23,12 @@ use std::time::Duration;
 
 use callgate_alg::event::EventKind;
 use callgate_api::{
-    API, BadFilter, BindingRow, BlockRequest, BlockRow, By, CallQuery, CallRow, Confirmed, CounterRow,
-    DEFAULT_BLOCK_S, DEFAULT_LIMIT, Diff, DiffRequest, ErrorReply, EventPage, ExplainRequest, Explanation,
-    Finding, FlowFilter, FlowRow, HangupRequest, HistoryFilter, HistoryTotal, HungUp, Killed, LadderRow,
-    MAX_CONFIRM_S, MAX_LIMIT, Page, PhoneRow, PinholeRow, Record, RegistrationRow, ReloadReply,
-    ReloadRequest, Role, Rules, Status, UnblockRequest, Version,
+    API, BadFilter, BindingRow, BlockRequest, BlockRow, By, CallQuery, CallRow, CapturePage, CaptureRequest,
+    CaptureStarted, CaptureTake, Confirmed, CounterRow, DEFAULT_BLOCK_S, DEFAULT_LIMIT, Diff, DiffRequest,
+    ErrorReply, EventPage, ExplainRequest, Explanation, Finding, FlowFilter, FlowRow, HangupRequest,
+    HistoryFilter, HistoryTotal, HungUp, Killed, LadderRow, MAX_CONFIRM_S, MAX_LIMIT, Page, PhoneRow,
+    PinholeRow, Record, RegistrationRow, ReloadReply, ReloadRequest, Role, Rules, Status, UnblockRequest,
+    Version,
 };
 use callgate_rules::ruleset::Control;
 use http_body_util::{BodyExt, Full, Limited};
@@ -150,6 +151,20 @@ pub enum Command {
         query: CallQuery,
         /// The answer.
         reply: Reply<Page<LadderRow>>,
+    },
+    /// Capture a call's packets.
+    Capture {
+        /// Which call, and for how long.
+        request: CaptureRequest,
+        /// The answer.
+        reply: Reply<CaptureStarted>,
+    },
+    /// What has been captured since that was asked last.
+    CaptureTake {
+        /// By which capture.
+        request: CaptureTake,
+        /// The answer.
+        reply: Reply<CapturePage>,
     },
     /// What happened.
     Events {
@@ -520,6 +535,8 @@ async fn answer(request: Request<Incoming>, caller: &Caller, commands: &mpsc::Se
             let limit = limit()?;
             ask(commands, |reply| Command::Blocks { limit, reply }).await
         }
+        "/v1/capture" => capture(body, caller, commands).await,
+        "/v1/capture/take" => take_captured(body, commands).await,
         "/v1/block" => block(body, caller, commands).await,
         "/v1/unblock" => unblock(body, caller, commands).await,
         "/v1/rules" => ask(commands, Command::Rules).await,
@@ -631,6 +648,26 @@ async fn block(body: Incoming, caller: &Caller, commands: &mpsc::Sender<Command>
     let answer = ask(commands, |reply| Command::Block { request, reply }).await;
     caller.audit("block", &what, &answer);
     answer
+}
+
+/// Whoever captures listens in: that is for those alone who may change something.
+async fn capture(body: Incoming, caller: &Caller, commands: &mpsc::Sender<Command>) -> Answer {
+    const HINT: &str =
+        "send {\"call\": \"NUMBER or identifier\", \"media\": false, \"seconds\": 60, \"bytes\": 1000000}";
+    let request: Option<CaptureRequest> = read(body, HINT).await?;
+    let request = request.ok_or_else(|| unreadable_body("it is empty", HINT))?;
+    let media = if request.media { " with its media" } else { "" };
+    let what = format!("{}{media} for {} s", request.call, request.seconds);
+    let answer = ask(commands, |reply| Command::Capture { request, reply }).await;
+    caller.audit("capture", &what, &answer);
+    answer
+}
+
+async fn take_captured(body: Incoming, commands: &mpsc::Sender<Command>) -> Answer {
+    const HINT: &str = "send {\"capture\": NUMBER}";
+    let request: Option<CaptureTake> = read(body, HINT).await?;
+    let request = request.ok_or_else(|| unreadable_body("it is empty", HINT))?;
+    ask(commands, |reply| Command::CaptureTake { request, reply }).await
 }
 
 async fn unblock(body: Incoming, caller: &Caller, commands: &mpsc::Sender<Command>) -> Answer {

@@ -166,6 +166,9 @@ const fn is_cheap(kind: EventKind) -> bool {
             | EventKind::NewDestination
             | EventKind::FraudSuspected
             | EventKind::LimitReached
+            | EventKind::OneWayAudio
+            | EventKind::NoAudio
+            | EventKind::AudioRestored
     )
 }
 

@@ -3,7 +3,7 @@
 //! One thread owns it. A packet from a tap is read, what its message asks for is written into the kernel, and
 //! only then does it go on.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::{Duration, SystemTime};
@@ -20,11 +20,13 @@ use callgate_shared::counters::Count;
 use callgate_shared::flow::FlowKey;
 use callgate_shared::judge::fragment_key;
 use callgate_shared::packet::{self, Packet};
+use callgate_shared::pinhole::Kind;
 use callgate_shared::policy::ZONE_NONE;
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, Zoned};
 use tracing::{debug, error, info, warn};
 
+use crate::capture::Captures;
 use crate::control::SharedAudit;
 use crate::defence::Defence;
 use crate::events::Events;
@@ -35,10 +37,12 @@ use crate::journal::Journal;
 use crate::kernel::{self, EventRing, Kernel};
 use crate::log::Lines;
 use crate::machine::own_addresses;
+use crate::media::Watch;
 use crate::memory::{self, Memory};
 use crate::meter::Meter;
 use crate::paths::{Paths, Seen};
 use crate::records::Records;
+use crate::reports::Ear;
 use crate::rollback::Reserve;
 use crate::rulesfile::{self, RulesError};
 use crate::tap::VNET_HEADER;
@@ -66,6 +70,9 @@ pub struct Firewall {
     pub(crate) events: Events,
     pub(crate) defence: Defence,
     pub(crate) records: Records,
+    pub(crate) watch: Watch,
+    pub(crate) captures: Captures,
+    pub(crate) ear: Ear,
     paths: Paths,
     memory: Memory,
     pub(crate) journal: Journal,
@@ -153,6 +160,9 @@ impl Firewall {
             records,
             paths: Paths::default(),
             memory,
+            watch: Watch::default(),
+            captures: Captures::default(),
+            ear: Ear::default(),
             journal,
             audit,
             reserve: Reserve::default(),
@@ -252,8 +262,11 @@ impl Firewall {
     pub fn inspect(&mut self, interface: &Rc<Interface>, direction: usize, packet_bytes: &[u8]) -> Outcome {
         let Some((vnet, bytes)) = packet_bytes.split_at_checked(VNET_HEADER) else { return Outcome::Keep };
         let Ok(packet) = packet::parse(&bytes) else { return Outcome::Keep };
+        // Calls that were told of by something else than this packet.
+        drop(self.engine.take_heard());
         let verdict = self.read(vnet, bytes, &packet);
         let seen = Seen { interface, direction, frame: bytes, packet: &packet };
+        self.captures.signal(bytes, &packet, self.engine.take_heard(), SystemTime::now());
         self.carry_out(self.rules.zone_of(&interface.name), Some(&seen));
         let observe = self.rules.settings().mode == Mode::Observe;
         let Some(reason) = verdict.reason() else {
@@ -322,8 +335,11 @@ impl Firewall {
                 Action::Close { to, transport, call, reason } => {
                     debug!(%to, reason = reason.name(), "pinhole closed");
                     self.kernel.close_pinhole(*to, *transport).map(|closed| {
-                        if let Some(pinhole) = closed.filter(|_| self.records.are_kept()) {
-                            self.records.closed(*call, &pinhole);
+                        if let Some(pinhole) = closed {
+                            if self.records.are_kept() {
+                                self.records.closed(*call, &pinhole);
+                            }
+                            self.watch.closed(pinhole);
                         }
                     })
                 }
@@ -334,6 +350,7 @@ impl Firewall {
                 Action::Ended(call, reason) => {
                     self.records.forget(call.id);
                     self.paths.leave(call.id, *reason == EndReason::Limit, now);
+                    self.media_over(call, now);
                     *self.ended.entry(reason.name()).or_default() += 1;
                     debug!(
                         call = call.id.0,
@@ -347,7 +364,8 @@ impl Firewall {
                 }
                 Action::Finished(call) => {
                     let rule = rule_name(&self.rules, &self.compiled, call.slot);
-                    self.records.finished(call, rule, now, SystemTime::now());
+                    let round_trip = self.round_trip(call);
+                    self.records.finished(call, rule, (now, SystemTime::now()), round_trip);
                     Ok(())
                 }
                 Action::Path(call) => {
@@ -384,6 +402,7 @@ impl Firewall {
                 error!(%error, "cannot change the kernel's pinholes");
             }
         }
+        self.watch.settle();
     }
 
     /// Says something of the firewall's own, where it holds what it reads.
@@ -428,11 +447,16 @@ impl Firewall {
             self.swept = now;
             self.sweep(now);
         }
+        if let Err(error) = self.kernel.look_for_fast_paths(now) {
+            warn!(%error, "cannot change where media is forwarded past the stack");
+        }
         self.engine.set_clock(now, Timestamp::now());
         self.engine.tick(now);
         self.memory.keep(self.engine.remember(memory::MOST, now));
         self.paths.tick(now);
         self.carry_out(ZONE_NONE, None);
+        self.tune_captures(now);
+        self.hear_reports(now);
         self.defend(now);
         self.look_at_clock(now);
         self.roll_back_if_due(now);
@@ -442,11 +466,15 @@ impl Firewall {
         }
     }
 
-    /// Learns from the kernel which streams are alive, and clears away pinholes that are over and belong to
-    /// no call any more.
+    /// Learns from the kernel which streams are alive and who hears nothing, and clears away pinholes that are over
+    /// and belong to no call any more.
     fn sweep(&mut self, now: Time) {
-        let mut over = Vec::new();
+        let (mut over, mut heard) = (Vec::new(), HashMap::new());
+        let listens = !self.rules.settings().audio_alarm.is_zero();
         for pinhole in self.kernel.pinholes() {
+            if listens && matches!(pinhole.kind, Some(Kind::Rtp | Kind::RtcpMux)) {
+                heard.insert(pinhole.to, pinhole.last_seen);
+            }
             if pinhole.packets > 0 {
                 self.engine.touch(pinhole.to, pinhole.transport, pinhole.last_seen);
             }
@@ -459,6 +487,7 @@ impl Firewall {
                 warn!(%error, "cannot clear a pinhole away");
             }
         }
+        self.listen(&heard, now);
     }
 
     /// Opens the pinholes of calls that were taken up, where the kernel does not have them any more.

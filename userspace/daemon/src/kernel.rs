@@ -7,18 +7,22 @@
 mod addresses;
 mod attach;
 mod copies;
+mod devices;
 mod fill;
 mod maps;
 mod rows;
 pub mod trial;
 
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use aya::maps::MapData;
 use aya::{Ebpf, EbpfLoader};
+use callgate_rules::Handling;
 use callgate_shared::LAYOUT;
+use callgate_shared::pinhole::PinholeKey;
 
 pub use attach::{Attachment, Direction, TapProgram, XdpChoice};
 pub use copies::Copies;
@@ -113,6 +117,13 @@ pub struct Kernel {
     /// `<pin directory>/v<layout>`.
     directory: PathBuf,
     maps: Maps,
+    /// What becomes of the media of each rule, by counter slot.
+    handlings: HashMap<u32, Handling>,
+    /// Pinholes whose packets somebody listens to.
+    captured: HashSet<PinholeKey>,
+    fast_path: devices::FastPath,
+    /// XDP runs in generic mode on some interface.
+    generic: bool,
 }
 
 impl Kernel {
@@ -133,15 +144,24 @@ impl Kernel {
         let _ = load(&directory, &Constants::default())?;
         let mut maps = Maps::open(&directory)?;
         maps.count_blocks()?;
-        Ok(Self { directory, maps })
+        Ok(Self {
+            directory,
+            maps,
+            handlings: HashMap::new(),
+            captured: HashSet::new(),
+            fast_path: devices::FastPath::default(),
+            generic: false,
+        })
     }
 
-    /// A fresh instance of the programs for one interface slot, over the same maps; nothing is attached.
+    /// A fresh instance of the programs for one interface slot, over the same maps; nothing is attached. Media is
+    /// forwarded past the stack only if it was sent to `station`.
     ///
     /// # Errors
     /// What the kernel refuses.
-    pub fn instance(&self, slot: u32) -> Result<Ebpf, Error> {
-        load(&self.directory, &Constants { slot, ..Constants::default() })
+    pub fn instance(&self, slot: u32, station: Option<[u8; 6]>) -> Result<Ebpf, Error> {
+        let station = station.map_or(0, devices::station);
+        load(&self.directory, &Constants { slot, station, ..Constants::default() })
     }
 
     /// Takes the firewall down: removes the pins below `pin_dir`, and with them links, programs and maps.
@@ -166,6 +186,8 @@ struct Constants {
     tap_flags: u64,
     /// 1 where the programs go by [`Kernel::set_clock`].
     own_clock: u32,
+    /// The interface's station address; 0: nothing is forwarded past the stack.
+    station: u64,
 }
 
 fn load(directory: &Path, constants: &Constants) -> Result<Ebpf, Error> {
@@ -177,7 +199,8 @@ fn load(directory: &Path, constants: &Constants) -> Result<Ebpf, Error> {
         .override_global("SLOT", &constants.slot, true)
         .override_global("TAP_NIC", &constants.tap_nic, true)
         .override_global("TAP_FLAGS", &constants.tap_flags, true)
-        .override_global("OWN_CLOCK", &constants.own_clock, true);
+        .override_global("OWN_CLOCK", &constants.own_clock, true)
+        .override_global("STATION", &constants.station, true);
     Ok(loader.load(OBJECT)?)
 }
 

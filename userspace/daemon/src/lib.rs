@@ -9,6 +9,9 @@
 //!   [`peers`]
 //! - [`machine`]: this machine's own addresses
 //! - [`events`]: the last events, for people
+//! - `media`: the figures of streams, what receivers report, and who hears nothing
+//! - `reports`: RTCP as it goes by
+//! - `capture`: the packets of one call
 //! - `records`: what is kept of calls that are over
 //! - [`explain`]: what would become of a packet, and why
 //! - [`control`], [`views`]: the control socket, and what it shows
@@ -21,6 +24,7 @@
 
 pub mod audit;
 pub mod blocks;
+mod capture;
 mod comparison;
 pub mod control;
 pub mod defence;
@@ -35,6 +39,7 @@ pub mod kernel;
 pub mod lock;
 pub mod log;
 pub mod machine;
+mod media;
 pub mod memory;
 mod meter;
 pub mod metrics;
@@ -44,6 +49,7 @@ pub mod peers;
 pub mod preflight;
 pub mod privileges;
 mod records;
+mod reports;
 mod rollback;
 pub mod rulesfile;
 pub mod scans;

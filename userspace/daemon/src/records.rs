@@ -1,19 +1,21 @@
 //! The history as the daemon keeps it: what is made of a call that is over, and who is asked about it.
 //!
-//! Owns the packets that were counted by pinholes of calls that are not over yet. How and where records are kept is
-//! `callgate_history`'s business; nothing here waits for it.
+//! Owns the packets that were counted by pinholes of calls that are not over yet. How and where records are
+//! kept is `callgate_history`'s business; nothing here waits for it.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
 
 use callgate_alg::action::{EndReason, Time};
-use callgate_alg::call::Party;
+use callgate_alg::call::{Medium, Party};
 use callgate_alg::finished::INSPECTION;
 use callgate_alg::{CallId, Finished};
+use callgate_api::media::measured;
 use callgate_api::{ErrorReply, HistoryStatus, Page, Record};
 use callgate_history::store::{Error, host};
 use callgate_history::{History, PERMITTED, Question};
+use callgate_quality::{Figures, Measured};
 use callgate_rules::ruleset::History as Settings;
 use callgate_shared::pinhole::Kind;
 use tracing::warn;
@@ -36,12 +38,13 @@ pub(crate) struct Records {
     counted: HashMap<CallId, Vec<Counted>>,
 }
 
-/// What a pinhole has counted.
+/// What a pinhole has counted and measured.
 #[derive(Clone, Copy, Debug)]
 struct Counted {
     to: SocketAddr,
     packets: u64,
     bytes: u64,
+    measured: Measured,
 }
 
 impl Records {
@@ -70,15 +73,29 @@ impl Records {
         }
         let counted = self.counted.entry(call).or_default();
         if counted.len() < MOST_PINHOLES {
-            counted.push(Counted { to: pinhole.to, packets: pinhole.packets, bytes: pinhole.bytes });
+            let measured = measured(&pinhole.measures, None);
+            counted.push(Counted {
+                to: pinhole.to,
+                packets: pinhole.packets,
+                bytes: pinhole.bytes,
+                measured,
+            });
         }
     }
 
-    /// A call is over, or was refused, under the rule of this name: it is kept. `now` and `wall` are the same moment.
-    pub(crate) fn finished(&mut self, call: &Finished, rule: Option<&str>, now: Time, wall: SystemTime) {
-        let counted = self.counted.remove(&call.id).unwrap_or_default();
+    /// A call is over, or was refused, under the rule of this name: it is kept. `clock`: the same moment by
+    /// the kernel's clock and by that on the wall.
+    pub(crate) fn finished(
+        &mut self,
+        call: &Finished,
+        rule: Option<&str>,
+        clock: (Time, SystemTime),
+        round_trip: Option<Duration>,
+    ) {
+        let mut counted = self.counted.remove(&call.id).unwrap_or_default();
+        counted.iter_mut().for_each(|one| one.measured.round_trip = round_trip);
         if let Some(history) = &self.history {
-            history.record(record(call, &counted, rule, &self.host, (now, wall)));
+            history.record(record(call, &counted, rule, &self.host, clock));
         }
     }
 
@@ -137,6 +154,9 @@ fn record(
     let refused = call.refused.is_some() || call.reason == EndReason::Refused && call.connected.is_none();
     let verdict = call.refused.unwrap_or(if refused { INSPECTION } else { PERMITTED });
     let [to_caller, to_called] = by_party(call, counted);
+    let directions = [Party::Caller, Party::Callee].map(|party| audio_to(call, counted, party));
+    let worse = worse(directions);
+    let [caller_heard, called_heard] = directions;
     Record {
         host: host.to_owned(),
         call: call.id.0,
@@ -165,10 +185,62 @@ fn record(
         bytes_to_caller: to_caller.1,
         packets_to_called: to_called.0,
         bytes_to_called: to_called.1,
-        loss: None,
-        jitter_ms: None,
-        mos: None,
+        loss: worse.loss,
+        jitter_ms: worse.jitter_ms,
+        mos: worse.mos,
+        loss_to_caller: caller_heard.loss,
+        jitter_ms_to_caller: caller_heard.jitter_ms,
+        mos_to_caller: caller_heard.mos,
+        loss_to_called: called_heard.loss,
+        jitter_ms_to_called: called_heard.jitter_ms,
+        mos_to_called: called_heard.mos,
     }
+}
+
+/// Of a call's two directions whichever is worse, figure by figure.
+fn worse([a, b]: [Figures; 2]) -> Figures {
+    let most = |of: fn(&Figures) -> Option<f64>| [of(&a), of(&b)].into_iter().flatten().reduce(f64::max);
+    let least = |of: fn(&Figures) -> Option<f64>| [of(&a), of(&b)].into_iter().flatten().reduce(f64::min);
+    Figures {
+        loss: most(|figures| figures.loss),
+        jitter_ms: most(|figures| figures.jitter_ms),
+        mos: least(|figures| figures.mos),
+        rating: least(|figures| figures.rating),
+    }
+}
+
+/// The figures of the audio that a party has received, at its last place and at those before.
+fn audio_to(call: &Finished, counted: &[Counted], party: Party) -> Figures {
+    let audio = call.streams.iter().map(|(_, stream)| stream).filter(|stream| stream.medium == Medium::Audio);
+    let of =
+        |to: SocketAddr| audio.clone().find(|stream| stream.ends.iter().any(|end| end.media == Some(to)));
+    let other = |to: SocketAddr| {
+        let mut streams = call.streams.iter().map(|(_, stream)| stream);
+        streams.any(|stream| {
+            stream.medium != Medium::Audio && stream.ends.iter().any(|end| end.media == Some(to))
+        })
+    };
+    let of_party =
+        counted.iter().filter(|one| receiver(call, one.to) == Some(party as usize) && !other(one.to));
+    let mut sum = Measured::default();
+    let mut codec = audio.clone().next().map_or("", |stream| stream.codec.as_str());
+    // Of the last place that had any: a call that has moved went on there.
+    for one in of_party {
+        let Measured { received, lost, jitter, clock, round_trip, .. } = one.measured;
+        let (before, now) = (sum.received as f64, received as f64);
+        if received > 0 && clock > 0 {
+            // In the units of the last clock, weighed by packets.
+            let earlier =
+                if sum.clock > 0 { sum.jitter * f64::from(clock) / f64::from(sum.clock) } else { jitter };
+            sum.jitter = (earlier * before + jitter * now) / (before + now);
+            sum.clock = clock;
+        }
+        sum.received += received;
+        sum.lost += lost;
+        sum.round_trip = round_trip;
+        codec = of(one.to).map_or(codec, |stream| stream.codec.as_str());
+    }
+    Figures::of(&sum, codec)
 }
 
 /// What a party is known by: its number, what was signalled, its device, its address, whichever there is.
@@ -188,26 +260,32 @@ fn user(party: &str) -> &str {
     if rest.len() == party.len() { user } else { user.split(';').next().unwrap_or(user) }
 }
 
-/// Packets and bytes by who received them. A pinhole that stands at neither's last address, because the call has moved
-/// its media, is the party's whose address it shares.
+/// Packets and bytes by who received them. A pinhole that stands at neither's last address, because the call
+/// has moved its media, is the party's whose address it shares.
 fn by_party(call: &Finished, counted: &[Counted]) -> [(u64, u64); 2] {
     let mut sums = [(0, 0); 2];
     for one in counted {
-        let at = |party: usize| call.media[party].contains(&one.to);
-        let near = |party: usize| {
-            let mut addresses = call.media[party].iter().map(SocketAddr::ip);
-            call.signalling[party].ip() == one.to.ip() || addresses.any(|ip| ip == one.to.ip())
-        };
-        let party = match (at(0), at(1), near(0), near(1)) {
-            (true, false, ..) | (false, false, true, false) => 0,
-            (false, true, ..) | (false, false, false, true) => 1,
-            // Nobody can tell: it is counted for neither.
-            _ => continue,
-        };
-        let sum = &mut sums[party];
-        *sum = (sum.0 + one.packets, sum.1 + one.bytes);
+        // Where nobody can tell, it is counted for neither.
+        if let Some(party) = receiver(call, one.to) {
+            let sum = &mut sums[party];
+            *sum = (sum.0 + one.packets, sum.1 + one.bytes);
+        }
     }
     sums
+}
+
+/// Which party received at a place.
+fn receiver(call: &Finished, to: SocketAddr) -> Option<usize> {
+    let at = |party: usize| call.media[party].contains(&to);
+    let near = |party: usize| {
+        let mut addresses = call.media[party].iter().map(SocketAddr::ip);
+        call.signalling[party].ip() == to.ip() || addresses.any(|ip| ip == to.ip())
+    };
+    match (at(0), at(1), near(0), near(1)) {
+        (true, false, ..) | (false, false, true, false) => Some(0),
+        (false, true, ..) | (false, false, false, true) => Some(1),
+        _ => None,
+    }
 }
 
 fn millis(span: Duration) -> u64 {
@@ -216,6 +294,7 @@ fn millis(span: Duration) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use callgate_alg::call::{Stream, StreamKey};
     use callgate_alg::finished::{Cause, ReleasedBy};
     use callgate_shared::policy::Inspect;
 
@@ -223,6 +302,15 @@ mod tests {
 
     fn at(text: &str) -> SocketAddr {
         text.parse().expect("an address")
+    }
+
+    fn stream() -> Stream {
+        let mut stream =
+            Stream::new(Medium::Audio, ["192.0.2.1", "198.51.100.7"].map(|ip| ip.parse().expect("ip")));
+        stream.codec = "PCMU".to_owned();
+        stream.ends[0].media = Some(at("192.0.2.1:20000"));
+        stream.ends[1].media = Some(at("198.51.100.9:30000"));
+        stream
     }
 
     fn finished() -> Finished {
@@ -245,6 +333,7 @@ mod tests {
             refused: None,
             emergency: false,
             media: [vec![at("192.0.2.1:20000")], vec![at("198.51.100.9:30000")]],
+            streams: vec![(StreamKey { branch: 0, index: 0 }, stream())],
         }
     }
 
@@ -290,9 +379,46 @@ mod tests {
         assert!(!made(&late, &[]).refused, "it was up");
     }
 
+    fn counted(to: &str, packets: u64, lost: u64, jitter: f64) -> Counted {
+        let measured = Measured { received: packets, lost, jitter, clock: 8_000, ..Measured::default() };
+        Counted { to: at(to), packets, bytes: packets * 200, measured }
+    }
+
+    #[test]
+    fn of_two_directions_the_worse_is_kept() {
+        let call = finished();
+        // To the caller at two places, one after the other; to the called party; and to nobody that is known.
+        let counted = [
+            counted("192.0.2.1:22222", 500, 0, 16.0),
+            counted("192.0.2.1:20000", 500, 0, 48.0),
+            counted("198.51.100.9:30000", 950, 50, 8.0),
+            counted("203.0.113.1:4000", 1, 999, 8_000.0),
+        ];
+        let record = made(&call, &counted);
+        assert_eq!((record.loss, record.jitter_ms), (Some(0.05), Some(4.0)), "32 units of 8 kHz");
+        assert!((3.8..4.0).contains(&record.mos.expect("known")), "{:?}", record.mos);
+        assert_eq!((record.loss_to_caller, record.jitter_ms_to_caller), (Some(0.0), Some(4.0)));
+        assert_eq!((record.loss_to_called, record.jitter_ms_to_called), (Some(0.05), Some(1.0)));
+        assert_eq!(record.mos, record.mos_to_called);
+        assert!(record.mos_to_caller > record.mos);
+        let figures = audio_to(&call, &counted, Party::Callee);
+        assert_eq!((figures.loss, figures.jitter_ms), (Some(0.05), Some(1.0)));
+        assert_eq!((made(&call, &[]).loss, made(&call, &[]).mos), (None, None));
+        // Beside video, which has loss of its own.
+        let mut call = call;
+        call.media[1].push(at("198.51.100.9:30002"));
+        let mut video = stream();
+        video.medium = Medium::Video;
+        video.ends[0].media = None;
+        video.ends[1].media = Some(at("198.51.100.9:30002"));
+        call.streams.push((StreamKey { branch: 0, index: 1 }, video));
+        let lossy = super::tests::counted("198.51.100.9:30002", 100, 900, 0.0);
+        assert_eq!(audio_to(&call, &[lossy], Party::Callee).loss, None);
+    }
+
     #[test]
     fn packets_are_told_by_who_received_them() {
-        let to = |to: &str, packets| Counted { to: at(to), packets, bytes: packets * 200 };
+        let to = |to: &str, packets| counted(to, packets, 0, 0.0);
         let counted = [
             to("192.0.2.1:20000", 10),
             to("192.0.2.1:22222", 5),

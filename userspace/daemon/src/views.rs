@@ -3,6 +3,7 @@
 use std::time::SystemTime;
 
 use callgate_alg::action::{Sender, Time, Transport};
+use callgate_alg::ladder::Ladder;
 use callgate_api::{
     Alg, BindingRow, BlockRow, BuiltinRow, CallQuery, CallRow, CounterRow, DEFAULT_LIMIT, DefaultRow,
     ErrorReply, FlowFilter, FlowRow, FlowState, Health, HungUp, Interface, Killed, LadderRow, Mode, Page,
@@ -46,6 +47,8 @@ pub fn answer(firewall: &mut Firewall, command: Command) {
         Command::Phones { limit, reply } => drop(reply.send(Ok(firewall.phone_rows(limit)))),
         Command::Registrations { limit, reply } => drop(reply.send(Ok(firewall.registration_rows(limit)))),
         Command::Bindings { limit, reply } => drop(reply.send(Ok(firewall.binding_rows(limit)))),
+        Command::Capture { request, reply } => drop(reply.send(firewall.begin_capture(&request))),
+        Command::CaptureTake { request, reply } => drop(reply.send(firewall.take_captured(&request))),
         Command::Ladder { query, reply } => drop(reply.send(Ok(firewall.ladder_rows(&query)))),
         Command::Events { query, reply } => {
             let EventQuery { after, kinds, limit } = query;
@@ -162,6 +165,7 @@ impl Firewall {
         let now = now();
         let row = |call: &callgate_alg::Call| CallRow {
             h323: self.engine.h323_call(call.id).map(Into::into),
+            streams: self.stream_rows(call, now),
             ..CallRow::new(call, now, self.rule_name(call.slot))
         };
         Page::of(self.shown_calls().map(row), limit)
@@ -237,12 +241,17 @@ impl Firewall {
     /// The calls that are meant, those that are not over first.
     fn ladder_rows(&self, query: &CallQuery) -> Page<LadderRow> {
         let clock = (now(), unix_ms(SystemTime::now()));
-        let live = self.engine.calls().filter(|call| query.wants(call)).filter_map(|call| {
-            let ladder = self.engine.ladder(call.id)?;
-            Some(LadderRow::new(call, None, ladder, clock))
+        // Of SCCP and MGCP no messages are noted.
+        let none = Ladder::default();
+        let live = self.shown_calls().filter(|call| query.wants(call)).map(|call| LadderRow {
+            streams: self.stream_rows(call, clock.0),
+            ..LadderRow::new(call, None, self.engine.ladder(call.id).unwrap_or(&none), clock)
         });
         let ended = self.engine.ended_calls().filter(|ended| query.wants(&ended.call));
-        let ended = ended.map(|ended| LadderRow::new(&ended.call, Some(ended.reason), &ended.ladder, clock));
+        let ended = ended.map(|ended| LadderRow {
+            streams: self.watch.of_ended(ended.call.id).unwrap_or_default().to_vec(),
+            ..LadderRow::new(&ended.call, Some(ended.reason), &ended.ladder, clock)
+        });
         Page::of(live.chain(ended), DEFAULT_LIMIT)
     }
 

@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use callgate_alg::action::{PinholeSpec, Sender as AlgSender};
+use callgate_alg::contract::{Contract, Nominal};
 use callgate_alg::{CallId, Time, Transport};
 use callgate_rules::compile::Caps;
 use callgate_rules::{Compiled, Model, model};
@@ -20,8 +21,8 @@ use callgate_shared::counters::Count;
 use callgate_shared::flow::{FlowKey, Side, Standing, UDP};
 use callgate_shared::judge::{Verdict, cookie};
 use callgate_shared::packet::{self, tcp};
-use callgate_shared::pinhole::{Kind, Pinhole, PinholeKey, Sender};
-use callgate_shared::policy::{Inspect, MAX_IFACES};
+use callgate_shared::pinhole::{Kind, PinholeKey};
+use callgate_shared::policy::MAX_IFACES;
 use callgate_shared::{Addr, Reason};
 
 use kernel_lab::frames::{Frames, Random};
@@ -72,6 +73,7 @@ to      = "pbx"
 service = "sip"
 action  = "inspect"
 inspect = "sip"
+media   = "observe"
 limit   = { new = "1/min", burst = 3, per = "source" }
 
 [[rule]]
@@ -171,6 +173,8 @@ struct Pair {
     answers: VecDeque<Vec<u8>>,
     /// Flows' packets and their verdicts, to be shown where the two differ.
     history: Vec<(FlowKey, String)>,
+    /// Counter slot of a rule whose media is observed only.
+    observed: u32,
 }
 
 impl Pair {
@@ -180,32 +184,29 @@ impl Pair {
         let mut model = Model::new(compiled.clone(), model::Bounds::default());
         model.set_secret(SECRET);
         let now = 1_000_000 * 1_000_000_000;
-        Self { lab, model, now, counted: BTreeMap::new(), answers: VecDeque::new(), history: Vec::new() }
+        let observes = compiled.handlings.iter().position(|handling| !handling.enforce);
+        Self {
+            lab,
+            model,
+            now,
+            counted: BTreeMap::new(),
+            answers: VecDeque::new(),
+            history: Vec::new(),
+            observed: compiled.slots[observes.expect("there is one")],
+        }
     }
 
     fn open(&mut self, to: SocketAddr, senders: &[AlgSender], opened: Opened) {
-        let Opened { transport, kind, at, life, idle, latch } = opened;
+        let Opened { transport, kind, at, life, idle, latch, slot } = opened;
         let (senders, call) = (senders.to_vec(), CallId(1));
-        let spec = PinholeSpec { to, transport, senders: senders.clone(), kind, idle, latch, call, slot: 0 };
+        let contract = contract(kind);
+        let spec = PinholeSpec { to, transport, senders, kind, idle, latch, call, slot, contract };
         let key = PinholeKey::new(to, transport.number());
         self.lab.trial.kernel.close_pinhole(to, transport).expect("it closes");
         self.model.close(&key);
         self.lab.trial.kernel.open_pinhole(&spec, at, life).expect("there is room");
-        let nanoseconds = |span: Duration| u64::try_from(span.as_nanos()).expect("short");
-        let mut pinhole = Pinhole {
-            last_seen: AtomicU64::new(at.0),
-            expires: at.0 + nanoseconds(life),
-            idle: nanoseconds(idle),
-            call: call.0,
-            latch: latch.map_or(0, |window| at.0 + nanoseconds(window)),
-            kind: kind as u8,
-            inspect: if kind == Kind::H245 { Inspect::H245 } else { Inspect::None } as u8,
-            ..Pinhole::default()
-        };
-        for (place, sender) in pinhole.senders.iter_mut().zip(senders) {
-            *place = Sender { from: sender.ip.into(), port: sender.port.unwrap_or(0), pad: [0; 2] };
-        }
-        self.model.open(key, pinhole);
+        let pinhole = spec.pinhole(self.model.handling(slot), at, life);
+        self.model.open(key, pinhole, spec.further_senders());
     }
 
     /// One frame through both. Returns the reason they agree on.
@@ -282,6 +283,17 @@ impl Told for Verdict {
     }
 }
 
+/// A contract that some of the frames keep and others break.
+fn contract(kind: Kind) -> Contract {
+    Contract {
+        stun: kind == Kind::RtcpMux,
+        payload_types: [0, 8, 101].into_iter().collect(),
+        clock: 8_000,
+        nominal: Some(Nominal { packets: 5, bytes: 10_000 }),
+        ..Contract::default()
+    }
+}
+
 struct Opened {
     transport: Transport,
     kind: Kind,
@@ -289,6 +301,7 @@ struct Opened {
     life: Duration,
     idle: Duration,
     latch: Option<Duration>,
+    slot: u32,
 }
 
 #[test]
@@ -347,11 +360,7 @@ fn the_kernel_and_the_model_judge_alike() {
             pad: 0,
         };
         let (_, twin) = pair.model.pinholes().find(|(other, _)| **other == key).expect("the same pinholes");
-        assert_eq!(
-            (row.packets, row.bytes),
-            (twin.packets.load(Relaxed), twin.bytes.load(Relaxed)),
-            "{row:?}"
-        );
+        assert_eq!(row.measures, twin.measures(), "{row:?}");
     }
 
     // The frames are worth something only where they get everywhere a frame can. Routes are not for this test to
@@ -372,11 +381,24 @@ fn open_pinholes(pair: &mut Pair) {
     let at = Time(pair.now);
     let sender = |text: &str, port| AlgSender { ip: text.parse().expect("an address"), port };
     let to = |text: &str| text.parse::<SocketAddr>().expect("an address and port");
-    let rtp =
-        || Opened { transport: Transport::Udp, kind: Kind::Rtp, at, life: HOUR, idle: HOUR, latch: None };
+    let udp = Transport::Udp;
+    let rtp = || Opened { transport: udp, kind: Kind::Rtp, at, life: HOUR, idle: HOUR, latch: None, slot: 0 };
     pair.open(to("10.0.0.1:16400"), &[sender("10.0.0.2", None), sender("10.0.0.4", Some(40_001))], rtp());
     pair.open(to("[2001:db8::1]:16400"), &[sender("2001:db8::2", None)], rtp());
-    pair.open(to("10.0.0.2:16402"), &[sender("10.0.0.1", Some(40_000))], rtp());
+    let observed = pair.observed;
+    for (port, kind, slot) in [
+        (16_402, Kind::Rtp, 0),
+        (16_404, Kind::Rtcp, 0),
+        (16_406, Kind::RtcpMux, 0),
+        (16_408, Kind::Udptl, 0),
+        (16_410, Kind::RtcpMux, observed),
+        (16_412, Kind::Rtp, 0),
+    ] {
+        // The last one learns its sender's port.
+        let known = Some(40_000).filter(|_| port != 16_412);
+        let to = SocketAddr::new([10, 0, 0, 2].into(), port);
+        pair.open(to, &[sender("10.0.0.1", known)], Opened { kind, slot, ..rtp() });
+    }
     let past = Time(at.0 - 10_000_000_000);
     let second = Duration::from_secs(1);
     for host in ["10.0.0.3", "10.0.0.1", "[2001:db8::2]"] {

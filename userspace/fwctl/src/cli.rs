@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::{blocks, check, doctor, events, explain, flows, history, operate, replay};
+use crate::{blocks, capture_call, check, doctor, events, explain, flows, history, operate, replay};
 
 const AFTER_HELP: &str = "\
 Data goes to stdout, talk to stderr. Colours are used on a terminal unless NO_COLOR is set.
@@ -41,8 +41,8 @@ pub(crate) enum Command {
         /// Show each call's signalling addresses, identifier and media streams too
         #[arg(long)]
         long: bool,
-        /// Show the messages of one call, by its number or its identifier in the protocol (Call-ID); the last 1024
-        /// calls that are over are remembered
+        /// Show the messages of one call and the figures of its media, by its number or its identifier in the protocol
+        /// (Call-ID); the last 1024 calls that are over are remembered
         #[arg(long, value_name = "ID", conflicts_with = "long")]
         call: Option<String>,
     },
@@ -87,6 +87,7 @@ pub(crate) enum Command {
     /// of them for refusals and transfers; they are in its log too, under `event`. Of dropped packets
     /// (--kind dropped) a sample is told, and the last 2048 of them are remembered; --json has their first bytes.
     Events(events::Args),
+    Capture(capture_call::Args),
     History(Box<history::Args>),
     Fraud(Box<history::Fraud>),
     Reload(operate::Reload),

@@ -161,7 +161,7 @@ pub(crate) fn fraud(client: &Client, args: &Fraud, json: bool, out: &mut dyn Wri
 }
 
 /// Columns of records as comma-separated values: their fields, in an order for people.
-const COLUMNS: [&str; 30] = [
+const COLUMNS: [&str; 36] = [
     "host",
     "call",
     "protocol",
@@ -192,6 +192,12 @@ const COLUMNS: [&str; 30] = [
     "loss",
     "jitter_ms",
     "mos",
+    "loss_to_caller",
+    "jitter_ms_to_caller",
+    "mos_to_caller",
+    "loss_to_called",
+    "jitter_ms_to_called",
+    "mos_to_called",
 ];
 
 /// Every field of every record, under a line of their names.

@@ -7,6 +7,7 @@
 //! - [`history`]: calls that are over
 //! - [`flows`]: what the kernel half knows, chosen and forgotten
 //! - [`blocks`]: addresses whose packets are dropped
+//! - [`capture_call`]: the packets of one call
 //! - [`operate`]: rules that are changed, compared and taken back; calls that are ended
 //! - [`top`]: a screen that stays
 //! - [`doctor`]: whether this machine is fit for a firewall
@@ -22,6 +23,7 @@
 
 mod blocks;
 mod capture;
+mod capture_call;
 mod check;
 mod cli;
 mod client;
@@ -111,6 +113,7 @@ fn run(cli: &Cli, out: &mut dyn Write) -> anyhow::Result<Outcome> {
             let page = page(&client, "/v1/sip/registrations", listing)?;
             print(&page, json, out, |page, screen| show::bindings(page, *long, screen))
         }
+        Command::Capture(args) => capture_call::run(&client, args, out),
         Command::History(args) => history::run(&client, args, json, out),
         Command::Fraud(args) => history::fraud(&client, args, json, out),
         Command::Events(args) => events::run(&client, args, json, out),

@@ -15,6 +15,7 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
+use callgate_alg::Time;
 use callgate_rules::{Compiled, Machine, MemorySlots, Model, RuleSet, compile, model};
 use callgate_shared::policy::ZONE_NONE;
 use jiff::Zoned;
@@ -72,13 +73,17 @@ pub(crate) fn run(args: &Args, json: bool, out: &mut dyn Write) -> anyhow::Resul
 }
 
 fn replay<H: Half>(capture: &Path, mut firewall: Firewall<H>, report: &mut Report<'_>) -> anyhow::Result<()> {
+    let (mut last, mut now) = (0, Time::default());
     read(capture, |frame| {
+        (last, now) = (frame.number, frame.time);
         report.actions(frame.number, &firewall.pass_time(frame.time)?)?;
         let (judgement, slot) = firewall.frame(frame.bytes)?;
         report.actions(frame.number, &firewall.act()?)?;
+        report.media(frame.number, &std::mem::take(&mut firewall.measured), now)?;
         report.verdict(frame.number, judgement, slot)?;
         Ok(ControlFlow::Continue(()))
-    })
+    })?;
+    Ok(report.media(last, &firewall.still_open(), now)?)
 }
 
 /// Gives each frame of a capture to `each`, until it breaks off.

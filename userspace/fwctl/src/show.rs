@@ -4,6 +4,7 @@ mod blocks;
 mod events;
 mod h323;
 mod history;
+mod media;
 mod phones;
 mod sip;
 

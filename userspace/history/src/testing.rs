@@ -42,6 +42,12 @@ pub(crate) fn record(call: u64) -> Record {
         loss: None,
         jitter_ms: None,
         mos: None,
+        loss_to_caller: None,
+        jitter_ms_to_caller: None,
+        mos_to_caller: None,
+        loss_to_called: None,
+        jitter_ms_to_called: None,
+        mos_to_called: None,
     }
 }
 

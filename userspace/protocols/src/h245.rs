@@ -85,6 +85,8 @@ pub struct DataType {
     pub extended: bool,
     /// It is encrypted (h235Media); class and codec are those of what is inside.
     pub encrypted: bool,
+    /// Bits per second of video at most, as signalled (maxBitRate); 0 where that is not said.
+    pub bit_rate: u32,
 }
 
 /// Kinds of data.

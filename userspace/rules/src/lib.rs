@@ -47,6 +47,6 @@ pub use inspect::{
 pub use lint::{Lint, lint};
 pub use model::Model;
 pub use prefixes::{Addresses, PrefixSet};
-pub use ruleset::{MediaAuthority, Rule, RuleSet, Settings};
+pub use ruleset::{Handling, MediaAuthority, Rule, RuleSet, Settings};
 pub use schedule::Schedule;
 pub use service::{Ports, Service};

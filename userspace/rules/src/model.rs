@@ -14,13 +14,14 @@ use callgate_shared::judge::{BUDGETS, Budget, FragmentKey, Tables, Verdict, Way,
 use callgate_shared::limit::{self, LimitKey, Rate};
 use callgate_shared::packet::Packet;
 use callgate_shared::peer::VOUCHED;
-use callgate_shared::pinhole::{Pinhole, PinholeKey, learnt_flows};
+use callgate_shared::pinhole::{FurtherSenders, Pinhole, PinholeKey, learnt_flows, learnt_port};
 use callgate_shared::policy::{Policy, RuleEntry, Vector};
 use ipnet::IpNet;
 
 use crate::compile::{AddressTable, Compiled, Prefix};
 use crate::explain::Peek;
 use crate::prefixes::PrefixSet;
+use crate::ruleset::Handling;
 
 /// Bounds of a model's memory, in entries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,6 +80,11 @@ impl Model {
         &self.rules.policy
     }
 
+    /// What becomes of the media whose signalling the rule of a counter slot has admitted.
+    pub fn handling(&self, slot: u32) -> Handling {
+        self.rules.handlings.get(&slot).copied().unwrap_or_default()
+    }
+
     /// Judges a packet that came from `zone` at monotonic time `now` (ns).
     pub fn judge(&mut self, packet: &Packet, zone: u8, now: u64) -> Verdict {
         let policy = self.rules.policy;
@@ -91,9 +97,22 @@ impl Model {
         self.state.now = now;
     }
 
-    /// Opens a pinhole, replacing one of the same key.
-    pub fn open(&mut self, key: PinholeKey, pinhole: Pinhole) {
-        let State { pinholes, bounds, .. } = &mut self.state;
+    /// Opens a pinhole for its own sender and further ones. What one of the same key has measured goes on.
+    pub fn open(&mut self, key: PinholeKey, mut pinhole: Pinhole, further: FurtherSenders) {
+        let State { pinholes, bounds, further_senders, flows, .. } = &mut self.state;
+        let before = further_senders.insert(key, further).unwrap_or_default();
+        if further == FurtherSenders::default() {
+            further_senders.remove(&key);
+        }
+        if let Some(known) = pinholes.get(&key) {
+            let senders = known.senders(Some(&before));
+            pinhole.goes_on_from(known, senders != pinhole.senders(Some(&further)));
+            if learnt_port(pinhole.learnt.load(Relaxed)).is_none() {
+                for flow in learnt_flows(&key, &senders, known.learnt.load(Relaxed)) {
+                    flows.remove(&flow);
+                }
+            }
+        }
         if !pinholes.contains_key(&key) {
             make_room(pinholes, bounds.pinholes, |pinhole| pinhole.last_seen.load(Relaxed));
         }
@@ -103,7 +122,9 @@ impl Model {
     /// Closes a pinhole, and the way back to a sender it has learnt; returns what it was.
     pub fn close(&mut self, key: &PinholeKey) -> Option<Pinhole> {
         let pinhole = self.state.pinholes.remove(key)?;
-        for flow in learnt_flows(key, &pinhole.senders, pinhole.learnt.load(Relaxed)) {
+        let further = self.state.further_senders.remove(key);
+        let senders = pinhole.senders(further.as_ref());
+        for flow in learnt_flows(key, &senders, pinhole.learnt.load(Relaxed)) {
             self.state.flows.remove(&flow);
         }
         Some(pinhole)
@@ -217,6 +238,10 @@ impl Tables for Model {
         self.state.pinholes.get(key)
     }
 
+    fn further_senders(&self, key: &PinholeKey) -> Option<&FurtherSenders> {
+        self.state.further_senders.get(key)
+    }
+
     fn fragment(&self, key: &FragmentKey) -> Option<u64> {
         self.state.fragments.get(key).map(|(first, _)| *first)
     }
@@ -318,6 +343,8 @@ struct Rules {
     vectors: Vec<Vector>,
     source_zones: Vec<u16>,
     entries: Vec<RuleEntry>,
+    /// By counter slot.
+    handlings: HashMap<u32, Handling>,
 }
 
 impl Rules {
@@ -333,6 +360,7 @@ impl Rules {
             vectors: compiled.vectors,
             source_zones: compiled.source_zones,
             entries: compiled.rules,
+            handlings: compiled.slots.into_iter().zip(compiled.handlings).collect(),
         }
     }
 }
@@ -344,6 +372,8 @@ struct State {
     bounds: Bounds,
     flows: HashMap<FlowKey, Flow>,
     pinholes: HashMap<PinholeKey, Pinhole>,
+    /// Of those of them that name more than one.
+    further_senders: HashMap<PinholeKey, FurtherSenders>,
     fragments: HashMap<FragmentKey, (u64, u64)>,
     /// Theoretical arrival times.
     buckets: HashMap<LimitKey, u64>,

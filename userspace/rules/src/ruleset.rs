@@ -23,7 +23,7 @@ use jiff::{Timestamp, Zoned};
 pub use control::Control;
 pub use history::{Database, History, Syslog, without_password};
 pub use limit::{Above, Limit, Per, Period};
-pub use settings::{Budget, Budgets, Mode, OnAlgDown, Scan, Settings, Xdp};
+pub use settings::{Budget, Budgets, ByProtocol, Mode, OnAlgDown, Scan, Settings, Xdp};
 pub use zone::{AntiSpoof, Zone, ZoneRules, ZoneSet};
 
 pub(crate) use settings::flags as policy_flags;
@@ -230,6 +230,8 @@ pub struct Rule {
     pub advisory: Option<String>,
     /// Whose addresses their signalling may announce.
     pub media: MediaAuthority,
+    /// What becomes of the media it announces.
+    pub handling: Handling,
     /// How far their H.323 is trusted, where it is not as [`InspectPolicies::h323`] says.
     pub h323: Option<Arc<H323Policy>>,
     /// How far their SIP is trusted, where it is not as [`InspectPolicies::sip`] says.
@@ -334,6 +336,23 @@ impl Protocol {
     /// The name in a rules file.
     pub fn name(self) -> &'static str {
         Self::NAMES.iter().find(|(_, protocol)| *protocol == self).map_or("", |(name, _)| name)
+    }
+}
+
+/// What becomes of the media that a rule's signalling announces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Handling {
+    /// What breaks the contract of its pinhole is dropped, not only counted.
+    pub enforce: bool,
+    /// What is bound for another machine is forwarded past the stack, where that can be done.
+    pub fast: bool,
+    /// The DSCP that is written into each packet, 0 to 63; `None`: the sender's is trusted.
+    pub dscp: Option<u8>,
+}
+
+impl Default for Handling {
+    fn default() -> Self {
+        Self { enforce: true, fast: false, dscp: None }
     }
 }
 

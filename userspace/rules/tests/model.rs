@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use callgate_rules::{Machine, MemorySlots, Model, RuleSet, compile, model};
 use callgate_shared::flow::{TCP, UDP};
 use callgate_shared::packet::{Kind, Packet, tcp};
-use callgate_shared::pinhole::{Pinhole, PinholeKey, Sender};
+use callgate_shared::pinhole::{FurtherSenders, Pinhole, PinholeKey};
 use callgate_shared::{Addr, Reason};
 
 const ZONE: u8 = 2;
@@ -97,10 +97,9 @@ fn a_pinhole_admits_its_sender_until_it_is_closed() {
     assert_eq!(model.judge(&media, ZONE, SECOND).reason, Reason::NoPinhole);
 
     let key = PinholeKey { to: media.destination, port: 20_000, transport: UDP, pad: 0 };
-    let mut pinhole = Pinhole { expires: 10 * SECOND, idle: SECOND, ..Pinhole::default() };
-    pinhole.senders[0] = Sender { from: media.source, port: 0, pad: [0; 2] };
+    let pinhole = Pinhole { from: media.source, expires: 10 * SECOND, idle: 1_000, ..Pinhole::default() };
     pinhole.last_seen.store(SECOND, std::sync::atomic::Ordering::Relaxed);
-    model.open(key, pinhole);
+    model.open(key, pinhole, FurtherSenders::default());
     assert_eq!(model.judge(&media, ZONE, SECOND).reason, Reason::PassPinhole);
     let other = Packet { source: address("198.51.100.8"), ..media };
     assert_eq!(model.judge(&other, ZONE, SECOND).reason, Reason::PinholeSender);
@@ -111,7 +110,7 @@ fn a_pinhole_admits_its_sender_until_it_is_closed() {
     );
 
     let closed = model.close(&key).expect("it was open");
-    assert_eq!(closed.packets.into_inner(), 1);
+    assert_eq!(closed.measures().packets, 1);
     assert_eq!(model.judge(&media, ZONE, SECOND).reason, Reason::NoPinhole);
 }
 

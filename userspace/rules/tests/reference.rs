@@ -156,7 +156,7 @@ fn meaning(set: &RuleSet) -> String {
                 (&rule.zones, &rule.from, &rule.to, &rule.services, &rule.vlans, &rule.dscps, &rule.when);
             let does =
                 (rule.action, rule.limit, rule.log, &rule.advisory, &rule.media, &rule.h323, &rule.sip);
-            format!("{} {matches:?} {does:?}", rule.name)
+            format!("{} {matches:?} {does:?} {:?}", rule.name, rule.handling)
         })
         .collect();
     let kept = (set.control(), set.history(), set.call_policy().map(|plan| plan.spec()));

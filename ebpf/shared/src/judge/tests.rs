@@ -7,8 +7,10 @@ use super::*;
 use crate::limit::{self, Limit};
 use crate::packet::NO_SCALE;
 use crate::peer::VOUCHED;
-use crate::pinhole::Sender;
+use crate::pinhole::{FurtherSenders, Sender};
 use crate::policy::{Classes, Form, Fragments, Inspect, MAX_IFACES, MAX_ZONES, ZonePolicy};
+
+mod media;
 
 const SECOND: u64 = 1_000_000_000;
 const NOW: u64 = 1_000 * SECOND;
@@ -30,6 +32,7 @@ struct Small {
     rules: Vec<((u8, u16), RuleEntry)>,
     flows: HashMap<FlowKey, Flow>,
     pinholes: HashMap<PinholeKey, Pinhole>,
+    further: HashMap<PinholeKey, FurtherSenders>,
     fragments: HashMap<FragmentKey, u64>,
     buckets: HashMap<LimitKey, u64>,
     budgets: [u64; BUDGETS],
@@ -78,6 +81,7 @@ impl Small {
             rules: rules.to_vec(),
             flows: HashMap::new(),
             pinholes: HashMap::new(),
+            further: HashMap::new(),
             fragments: HashMap::new(),
             buckets: HashMap::new(),
             budgets: [0; BUDGETS],
@@ -113,18 +117,22 @@ impl Small {
     }
 
     fn open(&mut self, packet: &Packet, senders: &[(Addr, u16)], inspect: Inspect) {
-        let mut pinhole = Pinhole {
+        let mut all = senders.iter().map(|(from, port)| Sender { from: *from, port: *port, pad: [0; 2] });
+        let Sender { from, port, .. } = all.next().unwrap_or_default();
+        let further = [all.next(), all.next(), all.next()].map(Option::unwrap_or_default);
+        let pinhole = Pinhole {
+            from,
+            port,
             last_seen: AtomicU64::new(self.now),
             expires: self.now + 60 * SECOND,
-            idle: 20 * SECOND,
+            idle: 20_000,
             inspect: inspect as u8,
+            flags: if senders.len() > 1 { crate::media::flags::FURTHER } else { 0 },
             slot: 9,
             ..Pinhole::default()
         };
-        for (place, (from, port)) in pinhole.senders.iter_mut().zip(senders) {
-            *place = Sender { from: *from, port: *port, pad: [0; 2] };
-        }
         self.pinholes.insert(pinhole_key(packet), pinhole);
+        self.further.insert(pinhole_key(packet), further);
     }
 
     fn the_flow(&self) -> &Flow {
@@ -221,6 +229,9 @@ impl Tables for Small {
     }
     fn pinhole(&self, key: &PinholeKey) -> Option<&Pinhole> {
         self.pinholes.get(key)
+    }
+    fn further_senders(&self, key: &PinholeKey) -> Option<&FurtherSenders> {
+        self.further.get(key)
     }
     fn fragment(&self, key: &FragmentKey) -> Option<u64> {
         self.fragments.get(key).copied()
@@ -494,7 +505,8 @@ fn a_pinhole_admits_its_senders_and_nobody_else() {
     assert_eq!(small.reason(&Packet { destination_port: MEDIA + 1, ..media }), Reason::NoPinhole);
     assert_eq!(small.reason(&Packet { destination: v4([198, 51, 100, 8]), ..media }), Reason::NoPinhole);
     let pinhole = &small.pinholes[&pinhole_key(&media)];
-    assert_eq!((pinhole.packets.load(Relaxed), pinhole.bytes.load(Relaxed)), (3, 300), "the admitted ones");
+    let measures = pinhole.measures();
+    assert_eq!((measures.packets, measures.bytes), (3, 300), "the admitted ones");
     assert!(small.flows.is_empty(), "media starts no flow, and opens no way back");
     let back = Packet { destination_port: A_PORT, ..reversed(&media) };
     assert_eq!(small.reason(&back), Reason::Default);
@@ -557,7 +569,7 @@ fn a_pinhole_that_learns_its_sender_lets_nobody_else_by_and_opens_the_way_back()
     assert_eq!(small.reason(&back), Reason::PassFlow);
     assert_eq!(small.reason(&Packet { source_port: 7_001, ..media }), Reason::SecondSource);
     let pinhole = &small.pinholes[&pinhole_key(&media)];
-    assert_eq!(pinhole.packets.load(Relaxed), 2, "each packet is noted once");
+    assert_eq!(pinhole.measures().packets, 2, "each packet is noted once");
 }
 
 #[test]

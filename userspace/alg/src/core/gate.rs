@@ -421,6 +421,7 @@ impl Core {
             refused: Some(why.name()),
             emergency: false,
             media: Default::default(),
+            streams: Vec::new(),
         }
     }
 }

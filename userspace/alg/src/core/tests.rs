@@ -201,7 +201,7 @@ fn holding_keeps_the_pinholes_and_is_more_patient() {
 fn a_muted_partys_pinhole_is_as_patient_as_a_held_one() {
     let mut core = core();
     talking(&mut core);
-    assert!(core.pinholes().all(|spec| spec.idle == Lifetimes::default().held));
+    assert!(core.pinholes().all(|spec| spec.idle == Lifetimes::default().held.default));
 }
 
 #[test]

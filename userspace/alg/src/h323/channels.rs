@@ -17,8 +17,10 @@ use super::leg::{self, Channel, Leg, unassigned};
 use super::policy;
 use crate::action::{Context, EndReason};
 use crate::call::{Medium, Party, Stream, StreamKey};
+use crate::contract::Contract;
 use crate::core::Core;
 use crate::media::Refusal;
+use crate::terms;
 
 impl Leg {
     /// Carries out what `sender`'s H.245 message says.
@@ -65,6 +67,12 @@ impl Leg {
             }
             core.announce(context, self.id, stream, Party::Caller, |s| {
                 describe(s, data);
+                let receiver = if reverse { Party::Caller } else { Party::Callee };
+                let known = s.contracts[receiver as usize];
+                let proposed = contract(data, &media);
+                // Each proposal of a session is another codec, and any of them may be taken.
+                s.contracts[receiver as usize] =
+                    if known == Contract::default() { proposed } else { known.union(proposed) };
                 let end = &mut s.ends[Party::Caller as usize];
                 match receives {
                     Some(_) => receive(s, Party::Caller, receives, media.media_control_channel),
@@ -89,6 +97,7 @@ impl Leg {
             self.enter(Channel { opener: Party::Callee, number, stream, refused: false });
             core.announce(context, self.id, stream, Party::Callee, |s| {
                 describe(s, data);
+                s.contracts[Party::Caller as usize] = contract(data, &media);
                 let end = &mut s.ends[Party::Callee as usize];
                 if end.media.is_none() {
                     end.control = media.media_control_channel.or(end.control);
@@ -103,6 +112,7 @@ impl Leg {
             self.enter(Channel { opener: Party::Caller, number, stream, refused: false });
             core.announce(context, self.id, stream, Party::Callee, |s| {
                 describe(s, data);
+                s.contracts[Party::Callee as usize] = contract(data, &media);
                 receive(s, Party::Callee, media.media_channel, media.media_control_channel);
             });
         }
@@ -155,6 +165,15 @@ impl Leg {
         let group = forward.media_channel.filter(|to| to.ip().is_multicast());
         core.announce_to_group(context, self.id, stream, opener, |s| {
             describe(s, data);
+            if open.forward.data.class != Class::Null {
+                let accepted = &mut s.contracts[opener.other() as usize];
+                *accepted = accepted.with_terms(contract(open.forward.data, &forward));
+            }
+            if open.reverse.is_some() {
+                let accepted = &mut s.contracts[opener as usize];
+                *accepted = accepted.with_terms(contract(back, &reverse));
+            }
+            Contract::renegotiated(&mut s.contracts);
             if let Some(group) = group {
                 // Whoever has joined it receives there, and tells no address of his own.
                 receive(s, opener.other(), Some(group), forward.media_control_channel);
@@ -195,6 +214,14 @@ impl Leg {
                 s.medium = by_session(stream.index);
             }
             s.held = false;
+            // The acker may choose the number itself (H.245 H2250LogicalChannelAckParameters).
+            let types = &mut s.contracts[acker as usize].payload_types;
+            if let Some(told) = forward.payload_type.filter(|_| !types.is_empty()) {
+                types.insert(told);
+            }
+            if s.ends[acker as usize].media.is_some_and(|known| known != media) {
+                Contract::renegotiated(&mut s.contracts);
+            }
             receive(s, acker, Some(media), forward.media_control_channel);
         });
     }
@@ -208,6 +235,7 @@ impl Leg {
         let stream = self.stream_for(core, mode.session, medium(mode.data));
         core.announce_to_group(context, self.id, stream, sender, |s| {
             describe(s, mode.data);
+            s.contracts = [contract(mode.data, &Media::default()); 2];
             receive(s, sender, Some(media), mode.media_control_channel);
             if media.ip().is_multicast() {
                 receive(s, sender.other(), Some(media), mode.media_control_channel);
@@ -354,6 +382,20 @@ fn describe(stream: &mut Stream, data: DataType) {
     data.codec.clone_into(&mut stream.codec);
     if data.extended {
         stream.codec.push_str(" H.239");
+    }
+}
+
+/// What whoever receives a channel accepts.
+fn contract(data: DataType, media: &Media) -> Contract {
+    let secure = data.encrypted;
+    match data.class {
+        Class::Audio | Class::Video => {
+            let video = data.class == Class::Video;
+            // An encrypted channel numbers its payload anew.
+            let told = media.payload_type.filter(|_| !secure);
+            Contract { secure, ..terms::of_channel(data.codec, video, told, data.bit_rate) }
+        }
+        _ => Contract { secure, ..Contract::default() },
     }
 }
 

@@ -235,7 +235,11 @@ fn fast_start_opens_on_the_proposal_and_narrows_on_the_answer() {
     let (a, b) = (media(ALICE, 17_000), media(BOB, 18_000));
     assert_eq!(
         lab.signal(ALICE, BOB, &build::setup(&CALL, &fast(build::proposals(a)))),
-        ["open rtcp 192.0.2.1:17001 from 198.51.100.7", "open rtp 192.0.2.1:17000 from 198.51.100.7"]
+        [
+            "open rtcp 192.0.2.1:17001 from 198.51.100.7",
+            "open rtp 192.0.2.1:17000 from 198.51.100.7",
+            "update rtcp 192.0.2.1:17001 from 198.51.100.7",
+        ]
     );
     assert_eq!(
         lab.signal(BOB, ALICE, &build::connect(&CALL, &fast(build::acceptance(b, a.rtp)))),
@@ -243,6 +247,14 @@ fn fast_start_opens_on_the_proposal_and_narrows_on_the_answer() {
     );
     let stream = lab.only_call().streams.values().next().expect("a stream");
     assert_eq!((stream.medium, stream.codec.as_str()), (Medium::Audio, "PCMU"));
+    for accepted in stream.contracts {
+        let has = [0, 8, 18, 101].map(|number| accepted.payload_types.has(number));
+        assert_eq!(
+            (has, accepted.clock),
+            ([true, false, false, true], 8_000),
+            "of the proposals the accepted one"
+        );
+    }
     // A repetition changes nothing.
     assert_eq!(
         lab.signal(BOB, ALICE, &build::facility(&CALL, true, &fast(build::acceptance(b, a.rtp)))),
@@ -297,7 +309,8 @@ fn slow_start(lab: &mut Lab, mut send: impl FnMut(&mut Lab, bool, Vec<u8>) -> Ve
     );
     assert_eq!(
         send(lab, false, build::open_logical_channel(4, 1, b.rtcp)),
-        ["open rtcp 198.51.100.7:18001 from 192.0.2.1"]
+        // What the caller receives is known only now, and with it RTCP's share of the rate.
+        ["update rtcp 192.0.2.1:17001 from 198.51.100.7", "open rtcp 198.51.100.7:18001 from 192.0.2.1"]
     );
     assert_eq!(
         send(lab, false, build::open_logical_channel_ack(3, 1, b)),

@@ -7,8 +7,10 @@ use callgate_protocols::sdp::{Direction, Host, Media, Protocol, Session};
 
 use crate::action::{Context, EndReason};
 use crate::call::{CallId, Medium, Party, Stream, StreamKey};
+use crate::contract::Contract;
 use crate::core::Core;
 use crate::media::Refusal;
+use crate::terms::Terms;
 
 /// Bit of [`StreamKey::branch`]: what a command changes while the gateway has not agreed. Streams of their
 /// own, so that what was agreed before stays open beside them.
@@ -23,6 +25,8 @@ pub(super) struct Line {
     control: Option<SocketAddr>,
     held: bool,
     codec: String,
+    /// What may come to it.
+    terms: Terms,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -59,7 +63,7 @@ impl Line {
             _ => None,
         };
         let held = media.direction != Direction::SendRecv;
-        Self { medium, place, control, held, codec: media.codec().to_owned() }
+        Self { medium, place, control, held, codec: media.codec().to_owned(), terms: Terms::of(media) }
     }
 
     /// The address media is received at.
@@ -80,6 +84,10 @@ impl Line {
         stream.medium = medium;
         stream.held = self.held;
         stream.codec.clone_from(&self.codec);
+        let [ours, theirs] = [party, party.other()].map(|party| party as usize);
+        let Contract { ssrc, negotiation, .. } = stream.contracts[ours];
+        stream.contracts[ours] = Contract { ssrc, ..self.terms.alone(negotiation) };
+        stream.contracts[theirs].ssrc = self.terms.source();
         let end = &mut stream.ends[party as usize];
         (end.media, end.control) = match self.place {
             Place::At(at) => (Some(at), self.control),
@@ -140,6 +148,10 @@ pub(super) fn agree(core: &mut Core, context: &Context, call: CallId, branch: u3
             stream.medium = offered.medium;
             stream.held = offered.held;
             stream.codec = offered.codec;
+            for (accepted, offered) in stream.contracts.iter_mut().zip(offered.contracts) {
+                *accepted = accepted.with_terms(offered);
+            }
+            Contract::renegotiated(&mut stream.contracts);
             stream.ends[Party::Caller as usize] = offered.ends[Party::Caller as usize];
         });
     }

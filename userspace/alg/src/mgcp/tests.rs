@@ -346,6 +346,34 @@ fn a_modification_waits_for_the_gateway() {
 }
 
 #[test]
+fn each_end_of_a_connection_receives_what_its_description_says() {
+    let mut lab = Lab::new();
+    lab.talk();
+    let contracts = |lab: &Lab| {
+        let gateway = Some(at("192.0.2.1:20000"));
+        let mut streams = lab.core.calls().flat_map(|call| call.streams.values());
+        streams
+            .find(|stream| stream.ends[Party::Callee as usize].media == gateway)
+            .expect("a stream")
+            .contracts
+    };
+    for accepted in contracts(&lab) {
+        assert_eq!([0, 8].map(|number| accepted.payload_types.has(number)), [true, false]);
+        assert_eq!(accepted.nominal.map(|nominal| (nominal.packets, nominal.bytes)), Some((50, 10_000)));
+    }
+    // The other gateway changes its codec, and this one goes along.
+    let before = contracts(&lab).map(|accepted| accepted.negotiation);
+    let other = |ip, port| sdp(ip, port).replace("RTP/AVP 0", "RTP/AVP 8");
+    lab.pass(AGENT, GW, &modify(9, "31", &other("198.51.100.7", 30_000)));
+    lab.pass(GW, AGENT, &format!("200 9 OK\r\n{}", other("192.0.2.1", 20_000)));
+    let after = contracts(&lab);
+    for (accepted, before) in after.iter().zip(before) {
+        assert_eq!([0, 8].map(|number| accepted.payload_types.has(number)), [false, true], "{after:?}");
+        assert_ne!(accepted.negotiation, before);
+    }
+}
+
+#[test]
 fn a_failed_or_unanswered_creation_leaves_no_trace() {
     let mut lab = Lab::new();
     lab.pass(AGENT, GW, &create(1, &sdp("203.0.113.5", 25_000)));

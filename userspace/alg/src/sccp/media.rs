@@ -13,9 +13,11 @@ use super::session::{Held, Open, Session};
 use super::{Tracker, stream};
 use crate::action::{Context, EndReason};
 use crate::call::{CallId, Medium, Party, State, Stream, StreamKey};
+use crate::contract::Contract;
 use crate::core::Core;
 use crate::core::gate::PIN;
 use crate::event::{Event, EventKind};
+use crate::terms;
 
 /// Most calls of one connection: a large conference bridge has hundreds.
 const MAX_CALLS: usize = 1_024;
@@ -63,6 +65,7 @@ impl Tracker {
                 core.announce(context, held.id, key, held.phone.other(), |stream| {
                     stream.medium = medium(open.video);
                     stream.codec = sccp::codec_name(open.codec);
+                    accept(stream, held.phone, contract(open.codec, open.video));
                 });
                 with(session, key, |open| open.receiving = true);
             }
@@ -190,6 +193,7 @@ impl Tracker {
         };
         core.announce(context, held.id, key, held.phone.other(), |stream| {
             set(stream, &start);
+            accept(stream, held.phone.other(), contract(start.codec, start.video));
             let end = &mut stream.ends[held.phone.other() as usize];
             (end.media, end.control) = (start.address, rtcp);
         });
@@ -204,6 +208,7 @@ impl Tracker {
         with(session, key, |open| open.receiving = true);
         core.announce(context, held.id, key, held.phone, |stream| {
             set(stream, &start);
+            accept(stream, held.phone, contract(start.codec, start.video));
             let end = &mut stream.ends[held.phone as usize];
             (end.media, end.control) = (start.address, start.address.and_then(next_port));
         });
@@ -427,6 +432,21 @@ fn call_of(session: &Session, reference: u32) -> Option<CallId> {
 
 fn medium(video: bool) -> Medium {
     if video { Medium::Video } else { Medium::Audio }
+}
+
+/// What whoever receives this codec accepts; anything where none is told.
+fn contract(codec: u32, video: bool) -> Contract {
+    match codec {
+        0 => Contract::default(),
+        codec => terms::of_channel(&sccp::codec_name(codec), video, None, 0),
+    }
+}
+
+/// From now on `party` receives this.
+fn accept(stream: &mut Stream, party: Party, terms: Contract) {
+    let accepted = &mut stream.contracts[party as usize];
+    *accepted = accepted.with_terms(terms);
+    Contract::renegotiated(&mut stream.contracts);
 }
 
 /// What a stream carries, where it is told.

@@ -332,6 +332,15 @@ fn video_has_channels_of_its_own() {
         media,
         [(crate::call::Medium::Audio, "G.711 u-law 64k"), (crate::call::Medium::Video, "H.264")]
     );
+    let accepted =
+        |port: u16| lab.core.pinholes().find(|spec| spec.to.port() == port).expect("a pinhole").contract;
+    let (audio, video_in) = (accepted(20_000), accepted(20_002));
+    assert_eq!(
+        [0, 8, 13, 101, 34].map(|number| audio.payload_types.has(number)),
+        [true, false, true, true, false]
+    );
+    assert_eq!((audio.clock, video_in.clock, accepted(30_002).clock), (8_000, 90_000, 90_000));
+    assert_eq!(audio.nominal.map(|nominal| nominal.packets), Some(50));
     assert_eq!(lab.pinholes().len(), 6);
     lab.manager_says(ALICE, &build::close(20, 0x0133, video));
     lab.manager_says(ALICE, &build::close(20, 0x0136, video));

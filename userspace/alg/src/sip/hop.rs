@@ -105,7 +105,7 @@ pub(super) struct Dialog {
     /// The INVITE that started it.
     invite: u64,
     /// What a response has offered (by whom), to be answered in ACK or PRACK.
-    offer: Option<(Party, Vec<Line>)>,
+    offer: Option<(Party, Vec<Line>, u32)>,
     /// [`Transaction::serial`] of its latest offer: answers to older ones come too late.
     latest: u64,
     /// How its parties' requests reach each other, by sender, where that was seen.
@@ -257,7 +257,7 @@ impl Hop {
         }
         let branch = self.free_branch();
         if let Some(offer) = &offer {
-            media::propose(core, context, self.id, branch, Party::Caller, offer, true);
+            media::propose(core, context, self.id, branch, Party::Caller, offer, true, negotiation(id));
         }
         let mut invite = Transaction::new(id, number, Party::Caller, Purpose::Invite { branch }, offer, None);
         invite.replaces = replaces.map(|replaces| Box::new(replaces.into_owned()));
@@ -283,7 +283,7 @@ impl Hop {
         let offers = offer.is_some();
         if let Some(offer) = &offer {
             media::withdraw(core, self.id, branch, EndReason::Moved);
-            media::propose(core, context, self.id, branch, by, offer, false);
+            media::propose(core, context, self.id, branch, by, offer, false, negotiation(id));
         }
         let deadline = offers.then(|| context.now + OFFER_PATIENCE);
         let serial = self.begin(Transaction::new(id, number, by, Purpose::Offer { branch }, offer, deadline));
@@ -294,7 +294,7 @@ impl Hop {
 
     /// Whether a response has offered something that `by` has to answer.
     pub(super) fn awaits_answer(&self, dialog: usize, by: Party) -> bool {
-        self.dialogs[dialog].offer.as_ref().is_some_and(|(offerer, _)| *offerer == by.other())
+        self.dialogs[dialog].offer.as_ref().is_some_and(|(offerer, ..)| *offerer == by.other())
     }
 
     /// The answer, in ACK or PRACK, to what a response has offered.
@@ -306,8 +306,8 @@ impl Hop {
         answer: &[Line],
     ) {
         let dialog = &mut self.dialogs[dialog];
-        if let Some((by, offer)) = dialog.offer.take() {
-            media::agree(core, context, self.id, dialog.branch, by.other(), &offer, answer);
+        if let Some((by, offer, negotiation)) = dialog.offer.take() {
+            media::agree(core, context, self.id, dialog.branch, by.other(), &offer, answer, negotiation);
         }
     }
 
@@ -542,11 +542,14 @@ impl Hop {
             return;
         }
         let (by, first) = (transaction.by.other(), transaction.starts_dialogs());
+        let negotiation = negotiation(transaction.id);
         match &transaction.offer {
-            Some(offer) => media::agree(core, context, self.id, dialog.branch, by, offer, described),
+            Some(offer) => {
+                media::agree(core, context, self.id, dialog.branch, by, offer, described, negotiation);
+            }
             None => {
-                media::propose(core, context, self.id, dialog.branch, by, described, first);
-                dialog.offer = Some((by, described.to_vec()));
+                media::propose(core, context, self.id, dialog.branch, by, described, first, negotiation);
+                dialog.offer = Some((by, described.to_vec(), negotiation));
             }
         }
     }
@@ -648,6 +651,11 @@ impl Hop {
         };
         (0..).find(|branch| !used(branch)).unwrap_or(u32::MAX >> 1)
     }
+}
+
+/// Tells an offer and its answer from others, and is the same for what repeats them: of a transaction's name.
+const fn negotiation(id: u64) -> u32 {
+    (id ^ id >> 32) as u32
 }
 
 /// What the caller had offered under this branch before a restart.

@@ -7,8 +7,10 @@ use callgate_rules::inspect::sip::TcpMedia;
 
 use crate::action::{Context, EndReason};
 use crate::call::{CallId, Candidate, End, Ice, MAX_CANDIDATES, MAX_EXTRA, Medium, Party, Stream, StreamKey};
+use crate::contract::Contract;
 use crate::core::Core;
 use crate::media::Refusal;
+use crate::terms::Terms;
 
 /// Bit of [`StreamKey::branch`]: addresses offered within a dialog that have no answer yet. They are streams
 /// of their own, so that what was agreed before stays open beside them.
@@ -40,6 +42,8 @@ pub(super) struct Line {
     codec: Box<str>,
     /// Other places; `None` where no connectivity checks are made.
     candidates: Option<Box<[Candidate]>>,
+    /// What may come to it.
+    terms: Terms,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,6 +75,10 @@ impl Line {
             setup: Some(if end.media.is_some() { Setup::ActPass } else { Setup::Active }),
             codec: stream.codec.as_str().into(),
             candidates: stream.ice.as_ref().map(|ice| ice.candidates[party as usize].as_slice().into()),
+            terms: Terms::restored(
+                stream.contracts[party as usize],
+                stream.contracts[party.other() as usize].ssrc,
+            ),
         }
     }
 
@@ -90,6 +98,7 @@ impl Line {
             setup: None,
             codec: Box::default(),
             candidates: None,
+            terms: Terms::default(),
         }
     }
 
@@ -137,6 +146,7 @@ impl Line {
             // As much as a stream's record holds: an offer is kept while the call lives.
             codec: codec[..codec.floor_char_boundary(MAX_CODEC)].into(),
             candidates: media.offers_ice().then(|| candidates(media, place, control)),
+            terms: Terms::of(media),
         }
     }
 
@@ -145,8 +155,8 @@ impl Line {
         self.medium.filter(|_| !self.closed)
     }
 
-    /// Whether TCP connections come to it (RFC 4145 section 4). `answer`: what it was answered with; itself where it
-    /// is the answer.
+    /// Whether TCP connections come to it (RFC 4145 section 4). `answer`: what it was answered with; itself
+    /// where it is the answer.
     fn is_connected_to(&self, answer: Option<&Self>) -> bool {
         match self.setup {
             Some(Setup::Passive) => true,
@@ -193,7 +203,22 @@ pub(super) fn lines(session: &Session) -> Vec<Line> {
         let bundle = session.bundle_of(mid);
         bundle.is_some_and(|bundle| bundle.mids().find(|mid| carries(mid)).is_some_and(|first| first != mid))
     };
-    session.media.iter().map(|media| Line::new(media, media.mid.is_some_and(bundled))).collect()
+    let mut lines: Vec<Line> =
+        session.media.iter().map(|media| Line::new(media, media.mid.is_some_and(bundled))).collect();
+    // What comes to the bundle comes to the line whose transport it is.
+    for (place, media) in session.media.iter().enumerate() {
+        if !lines[place].bundled {
+            continue;
+        }
+        let bundle = media.mid.and_then(|mid| session.bundle_of(mid));
+        let first = bundle.and_then(|bundle| bundle.mids().find(|mid| carries(mid)));
+        if let Some(transport) = session.media.iter().position(|other| first.is_some() && other.mid == first)
+        {
+            let terms = std::mem::take(&mut lines[place].terms);
+            lines[transport].terms.share(&terms);
+        }
+    }
+    lines
 }
 
 /// The candidates that can have a pinhole, without the places that m=, c= and a=rtcp name.
@@ -224,7 +249,8 @@ fn is_permitted(core: &Core, context: &Context, medium: Medium) -> bool {
 /// opened beside the old ones.
 ///
 /// `first`: the offer of the INVITE itself or of a response to it, which stands and falls with the branch.
-/// Any other one can be withdrawn.
+/// Any other one can be withdrawn. `negotiation` tells it and its answer from others.
+#[expect(clippy::too_many_arguments, reason = "what an offer is; a struct would only rename them")]
 pub(super) fn propose(
     core: &mut Core,
     context: &Context,
@@ -233,6 +259,7 @@ pub(super) fn propose(
     by: Party,
     lines: &[Line],
     first: bool,
+    negotiation: u32,
 ) {
     let fresh = first && streams(core, call, branch).next().is_none();
     for (index, line) in (0..).zip(lines).filter(|(_, line)| !line.closed) {
@@ -266,7 +293,12 @@ pub(super) fn propose(
             line.codec.as_ref().clone_into(&mut stream.codec);
             line.put(&mut stream.ends[by as usize], medium, None);
             let mut ice = line.candidates.as_deref().map(|own| ice(by, own, &[]));
+            stream.contracts[by as usize] = line.terms.alone(negotiation);
             if let Some(agreed) = agreed {
+                let known = agreed.contracts[by.other() as usize];
+                // Whoever offers may go over to another source.
+                stream.contracts[by.other() as usize] =
+                    Contract { ssrc: line.terms.source(), negotiation: 0, ..known };
                 let (known, other) =
                     (agreed.ends[by.other() as usize], &mut stream.ends[by.other() as usize]);
                 *other = End { control: known.control.filter(|_| !agreed.mux), ..known };
@@ -291,7 +323,9 @@ fn is_same(agreed: &Stream, by: Party, line: &Line, at: Option<SocketAddr>) -> b
     place && own == line.candidates.as_deref()
 }
 
-/// Makes what `by` answers to `offer` the agreed state of this branch.
+/// Makes what `by` answers to `offer` the agreed state of this branch. `negotiation` is the
+/// offer's.
+#[expect(clippy::too_many_arguments, reason = "an offer and its answer; a struct would only rename them")]
 pub(super) fn agree(
     core: &mut Core,
     context: &Context,
@@ -300,6 +334,7 @@ pub(super) fn agree(
     by: Party,
     offer: &[Line],
     answer: &[Line],
+    negotiation: u32,
 ) {
     for (index, offered) in offer.iter().enumerate() {
         let Ok(number) = u32::try_from(index) else { break };
@@ -332,6 +367,9 @@ pub(super) fn agree(
             answered.codec.as_ref().clone_into(&mut stream.codec);
             offered.put(&mut stream.ends[by.other() as usize], medium, Some(answered));
             answered.put(&mut stream.ends[by as usize], medium, Some(answered));
+            let [to_offerer, to_answerer] = Terms::agreed(&offered.terms, &answered.terms, negotiation);
+            stream.contracts[by.other() as usize] = to_offerer;
+            stream.contracts[by as usize] = to_answerer;
             let both = answered.candidates.as_deref().zip(offered.candidates.as_deref());
             stream.ice = both.map(|(own, others)| ice(by, own, others));
         });
@@ -359,7 +397,8 @@ pub(super) fn close_branch(core: &mut Core, call: CallId, branch: u32, reason: E
     withdraw(core, call, branch, reason);
 }
 
-/// Takes back what has been answered to the caller's first offer; the offer stands, for another fork to answer.
+/// Takes back what has been answered to the caller's first offer; the offer stands, for another fork to
+/// answer.
 pub(super) fn unanswer(core: &mut Core, call: CallId, branch: u32, reason: EndReason) {
     let keys: Vec<_> = streams(core, call, branch).map(|(key, _)| *key).collect();
     for key in keys {

@@ -16,6 +16,7 @@ use crate::media::{AddressSet, Authority, Policy, Refusal, RulePolicy};
 mod authority;
 mod bounds;
 mod call_policy;
+mod contracts;
 mod control;
 mod descriptions;
 mod dialogs;

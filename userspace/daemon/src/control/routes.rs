@@ -26,7 +26,7 @@ const fn post(path: &'static str, role: Role) -> Route {
 }
 
 /// All of them.
-pub static ROUTES: [Route; 26] = [
+pub static ROUTES: [Route; 28] = [
     get("/v1/version"),
     get("/v1/status"),
     get("/v1/calls"),
@@ -49,6 +49,9 @@ pub static ROUTES: [Route; 26] = [
     post("/v1/unblock", Role::Operator),
     post("/v1/flows/kill", Role::Operator),
     post("/v1/calls/end", Role::Operator),
+    // Whoever captures listens in.
+    post("/v1/capture", Role::Operator),
+    post("/v1/capture/take", Role::Operator),
     post("/v1/reload", Role::Admin),
     post("/v1/confirm", Role::Admin),
     post("/v1/rollback", Role::Admin),
@@ -68,7 +71,8 @@ mod tests {
     use std::collections::BTreeSet;
 
     use callgate_api::{
-        BlockRequest, DiffRequest, ExplainRequest, HangupRequest, ReloadRequest, Status, UnblockRequest,
+        BlockRequest, CaptureRequest, CaptureTake, DiffRequest, ExplainRequest, HangupRequest, ReloadRequest,
+        Status, UnblockRequest,
     };
     use serde::de::DeserializeOwned;
     use serde_json::Value;
@@ -150,6 +154,8 @@ mod tests {
         read::<ExplainRequest>(&openapi, "/v1/explain");
         read::<BlockRequest>(&openapi, "/v1/block");
         read::<UnblockRequest>(&openapi, "/v1/unblock");
+        read::<CaptureRequest>(&openapi, "/v1/capture");
+        read::<CaptureTake>(&openapi, "/v1/capture/take");
         read::<HangupRequest>(&openapi, "/v1/calls/end");
         read::<ReloadRequest>(&openapi, "/v1/reload");
         read::<DiffRequest>(&openapi, "/v1/diff");

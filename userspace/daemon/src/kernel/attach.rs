@@ -53,7 +53,7 @@ impl Kernel {
     /// # Errors
     /// [`Error::ForeignXdp`], [`Error::NoInterface`], [`Error::NoNativeXdp`], or what the kernel refuses.
     pub fn attach(&mut self, slot: u32, interface: &str, choice: XdpChoice) -> Result<Attachment, Error> {
-        let mut instance = self.instance(slot)?;
+        let mut instance = self.instance(slot, super::devices::station_of(interface))?;
         // TCX first: once XDP judges, what it marks finds its way to the tap.
         for (name, direction) in [(INGRESS, TcAttachType::Ingress), (EGRESS, TcAttachType::Egress)] {
             let program = classifier(&mut instance, name)?;
@@ -107,6 +107,7 @@ impl Kernel {
         attachment: &Attachment,
     ) -> Result<(), Error> {
         let generic = u32::from(!attachment.native);
+        self.generic |= !attachment.native;
         self.maps.set_tap(slot, Tap { ingress, egress, without_metadata: 0, generic })
     }
 

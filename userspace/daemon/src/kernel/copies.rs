@@ -14,11 +14,11 @@ use callgate_shared::flow::{Flow, FlowKey};
 use callgate_shared::judge::{Budget, FragmentKey, Tables, Way, first_match};
 use callgate_shared::limit::{self, LimitKey, Rate};
 use callgate_shared::packet::Packet;
-use callgate_shared::pinhole::{Pinhole, PinholeKey, port_bit};
+use callgate_shared::pinhole::{FurtherSenders, Pinhole, PinholeKey, port_bit};
 use callgate_shared::policy::{ADDRESS_NEXT, CHUNK, Chunk, Policy, RuleEntry, Vector, policy_flags};
 
 use super::maps::{Inner, Maps, Raw};
-use super::rows::{FlowValue, PinholeValue};
+use super::rows::FlowValue;
 use super::{Error, Kernel};
 
 /// Different keys of one table that a judgement asks for, at most.
@@ -35,6 +35,7 @@ pub struct Copies<'k> {
     now: u64,
     flows: Cells<FlowKey, Flow, KEYS>,
     pinholes: Cells<PinholeKey, Pinhole, KEYS>,
+    further: Cells<PinholeKey, FurtherSenders, KEYS>,
     rules: Cells<u16, RuleEntry, KEYS>,
     vectors: Cells<u32, Vector, VECTORS>,
 }
@@ -58,6 +59,7 @@ impl Kernel {
             now: now.0,
             flows: Cells::default(),
             pinholes: Cells::default(),
+            further: Cells::default(),
             rules: Cells::default(),
             vectors: Cells::default(),
         })
@@ -181,7 +183,11 @@ impl Tables for Copies<'_> {
     }
 
     fn pinhole(&self, key: &PinholeKey) -> Option<&Pinhole> {
-        self.pinholes.get(*key, || self.maps.pinholes.get(&Raw(*key), 0).ok().map(|value| pinhole(value.0)))
+        self.pinholes.get(*key, || self.maps.pinholes.get(&Raw(*key), 0).ok().map(|value| value.0.into()))
+    }
+
+    fn further_senders(&self, key: &PinholeKey) -> Option<&FurtherSenders> {
+        self.further.get(*key, || self.maps.further_senders.get(&Raw(*key), 0).ok().map(|value| value.0))
     }
 
     fn fragment(&self, key: &FragmentKey) -> Option<u64> {
@@ -263,24 +269,6 @@ fn flow(value: FlowValue) -> Flow {
         inspect: value.inspect,
         zone: value.zone,
         flags: value.flags,
-    }
-}
-
-fn pinhole(value: PinholeValue) -> Pinhole {
-    Pinhole {
-        last_seen: AtomicU64::new(value.last_seen),
-        packets: AtomicU64::new(value.packets),
-        bytes: AtomicU64::new(value.bytes),
-        expires: value.expires,
-        idle: value.idle,
-        call: value.call,
-        latch: value.latch,
-        learnt: AtomicU64::new(value.learnt),
-        senders: value.senders,
-        kind: value.kind,
-        inspect: value.inspect,
-        pad: value.pad,
-        slot: value.slot,
     }
 }
 

@@ -4,20 +4,26 @@ use std::collections::HashMap as StdHashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
+use std::sync::atomic::Ordering::Relaxed;
 use std::thread::{self, Scope, ScopedJoinHandle};
 use std::time::Duration;
 
 use aya::maps::lpm_trie::{Key, LpmTrie};
-use aya::maps::{Array, ArrayOfMaps, HashMap, InnerMap, Map, MapData, MapError, PerCpuArray, RingBuf};
+use aya::maps::{
+    Array, ArrayOfMaps, DevMapHash, HashMap, InnerMap, Map, MapData, MapError, PerCpuArray, RingBuf,
+};
 use callgate_alg::Transport;
 use callgate_alg::action::{PinholeSpec, Time};
 use callgate_rules::compile::AddressTable;
-use callgate_rules::{Compiled, Slots};
+use callgate_rules::{Compiled, Handling, Slots};
 use callgate_shared::counters::{Count, Event, RuleCount};
 use callgate_shared::flow::{FlowKey, filter};
 use callgate_shared::judge::{FirstFragment, FragmentKey};
 use callgate_shared::limit::LimitKey;
-use callgate_shared::pinhole::{MAX_SENDERS, PinholeKey, Sender, learnt_flows, port_bit};
+use callgate_shared::media::flags;
+use callgate_shared::pinhole::{
+    FurtherSenders, Kind, Pinhole, PinholeKey, learnt_flows, learnt_port, port_bit,
+};
 use callgate_shared::policy::{
     ACTION_CHUNKS, AddressChunk, CHUNK, Chunk, Inspect, MAX_IFACES, MAX_RULES, MAX_SLOTS, Policy, RuleEntry,
     SERVICE_CHUNKS, SOURCE_PORT_CHUNKS, TAG_CHUNKS, Vector, policy_flags,
@@ -63,7 +69,9 @@ pub(super) const MAPS: &[MapLayout] = &[
     layout::<FlowKey, FlowValue>("PEER_FLOWS"),
     layout::<u32, filter::Chunk>("FLOW_FILTER"),
     layout::<PinholeKey, PinholeValue>("PINHOLES"),
+    layout::<PinholeKey, FurtherSenders>("FURTHER_SENDERS"),
     layout::<u32, u64>("PINHOLE_PORTS"),
+    layout::<u32, u64>("EGRESS"),
     layout::<LimitKey, u64>("LIMITS"),
     layout::<FragmentKey, u64>("FRAGMENTS"),
     layout::<Addr, u64>("BLOCKS"),
@@ -122,7 +130,9 @@ pub(super) struct Maps {
     pub(super) secret: Array<MapData, u64>,
     clock: Array<MapData, u64>,
     pub(super) pinholes: HashMap<MapData, Raw<PinholeKey>, Raw<PinholeValue>>,
+    pub(super) further_senders: HashMap<MapData, Raw<PinholeKey>, Raw<FurtherSenders>>,
     pub(super) pinhole_ports: Array<MapData, u64>,
+    pub(super) egress: DevMapHash<MapData>,
     /// Pinholes by transport and port: what the map above says in one bit.
     ports_in_use: StdHashMap<(u8, u16), u32>,
     counters: PerCpuArray<MapData, Raw<Count>>,
@@ -179,7 +189,9 @@ impl Maps {
             secret: open!(directory, "SECRET", Array),
             clock: open!(directory, "CLOCK", Array),
             pinholes,
+            further_senders: open!(directory, "FURTHER_SENDERS", HashMap),
             pinhole_ports: open!(directory, "PINHOLE_PORTS", Array),
+            egress: open!(directory, "EGRESS", DevMapHash),
             ports_in_use,
             counters: open!(directory, "COUNTERS", PerCpuArray),
             rule_counters: open!(directory, "RULE_COUNTERS", PerCpuArray),
@@ -201,6 +213,14 @@ impl Maps {
 }
 
 impl Maps {
+    /// Who may send to a pinhole beside its first sender.
+    fn further(&self, key: &PinholeKey, pinhole: &Pinhole) -> Option<FurtherSenders> {
+        if pinhole.flags & flags::FURTHER == 0 {
+            return None;
+        }
+        self.further_senders.get(&Raw(*key), 0).ok().map(|senders| senders.0)
+    }
+
     /// One more, or one less, pinhole at a port.
     fn count_port(&mut self, key: &PinholeKey, more: bool) -> Result<(), Error> {
         let error = |source| Error::Map { name: "PINHOLE_PORTS", source };
@@ -265,7 +285,9 @@ impl Kernel {
         // judged by the old tables, and their slot may be filled again.
         let error = |source| Error::Map { name: "POLICY", source };
         let live = maps.policy.get(&idle, 0).map_err(error)?;
-        maps.policy.set(idle, &live, 0).map_err(error)
+        maps.policy.set(idle, &live, 0).map_err(error)?;
+        self.handlings = compiled.slots.iter().copied().zip(compiled.handlings.iter().copied()).collect();
+        Ok(())
     }
 
     /// Generation of the policy in force; 0 where there is none.
@@ -316,35 +338,61 @@ impl Kernel {
         if known.is_none() {
             self.maps.count_port(&key, true)?;
         }
-        let mut value = known.map_or(PinholeValue::default(), |open| open.0);
-        value.last_seen = value.last_seen.max(now.0);
-        value.expires = (now + life).0;
-        value.idle = u64::try_from(spec.idle.as_nanos()).unwrap_or(u64::MAX);
-        value.call = spec.call.0;
-        let senders = std::mem::replace(&mut value.senders, [Sender::default(); MAX_SENDERS]);
-        for (place, sender) in value.senders.iter_mut().zip(&spec.senders) {
-            *place = Sender { from: sender.ip.into(), port: sender.port.unwrap_or(0), pad: [0; 2] };
+        let mut pinhole = spec.pinhole(self.handling_of(&key, spec.slot), now, life);
+        let further = spec.further_senders();
+        let known = known.map(|value| Pinhole::from(value.0));
+        let senders = known.as_ref().map(|known| known.senders(self.maps.further(&key, known).as_ref()));
+        if let (Some(known), Some(senders)) = (&known, &senders) {
+            pinhole.goes_on_from(known, *senders != pinhole.senders(Some(&further)));
         }
-        // What was learnt of somebody else counts no more.
-        let learns = value.latch != 0 && value.senders == senders;
-        let learnt = learnt_flows(&key, &senders, value.learnt);
-        match spec.latch {
-            Some(_) if learns => {}
-            Some(window) => (value.latch, value.learnt) = ((now + window).0, 0),
-            None => value.latch = 0,
+        let shown = |error| Error::Map { name: "FURTHER_SENDERS", source: error };
+        if pinhole.flags & flags::FURTHER != 0 {
+            self.maps.further_senders.insert(Raw(key), Raw(further), 0).map_err(shown)?;
         }
-        value.kind = spec.kind as u8;
-        value.inspect = inspect_of(spec) as u8;
-        value.slot = spec.slot;
-        let inserted = self.maps.pinholes.insert(Raw(key), Raw(value), 0);
+        let inserted = self.maps.pinholes.insert(Raw(key), Raw(PinholeValue::from(&pinhole)), 0);
         if inserted.is_err() && known.is_none() {
             self.maps.count_port(&key, false)?;
         }
         inserted.map_err(|source| Error::Map { name: "PINHOLES", source })?;
-        if value.learnt == 0 {
-            self.forget_flows(learnt)?;
+        if pinhole.flags & flags::FURTHER == 0
+            && known.as_ref().is_some_and(|known| known.flags & flags::FURTHER != 0)
+        {
+            absent_is_well(self.maps.further_senders.remove(&Raw(key))).map_err(shown)?;
+        }
+        // What was learnt of somebody else counts no more.
+        if let (Some(known), Some(senders)) = (&known, &senders)
+            && known.latch != 0
+            && learnt_port(pinhole.learnt.load(Relaxed)).is_none()
+        {
+            self.forget_flows(learnt_flows(&key, senders, known.learnt.load(Relaxed)))?;
         }
         Ok(())
+    }
+
+    /// What becomes of a pinhole's media: what its rule says, but that nothing is forwarded past the stack while
+    /// somebody listens.
+    fn handling_of(&self, key: &PinholeKey, slot: u32) -> Handling {
+        let handling = self.handlings.get(&slot).copied().unwrap_or_default();
+        Handling { fast: handling.fast && !self.captured.contains(key), ..handling }
+    }
+
+    /// Has the packets of a pinhole take the stack, where they can be copied, or no longer; nothing happens to one
+    /// that is not open.
+    ///
+    /// # Errors
+    /// [`Error::Map`].
+    pub fn capture_pinhole(&mut self, to: SocketAddr, transport: Transport, on: bool) -> Result<(), Error> {
+        let key = PinholeKey::new(to, transport.number());
+        if on {
+            self.captured.insert(key);
+        } else {
+            self.captured.remove(&key);
+        }
+        let Ok(Raw(mut value)) = self.maps.pinholes.get(&Raw(key), 0) else { return Ok(()) };
+        let fast = self.handling_of(&key, value.slot.into()).fast && value.kind != Kind::Rtcp as u8;
+        value.flags = if fast { value.flags | flags::FAST } else { value.flags & !flags::FAST };
+        let error = |source| Error::Map { name: "PINHOLES", source };
+        self.maps.pinholes.insert(Raw(key), Raw(value), 0).map_err(error)
     }
 
     fn forget_flows(&mut self, keys: impl Iterator<Item = FlowKey>) -> Result<(), Error> {
@@ -366,18 +414,38 @@ impl Kernel {
         match self.maps.pinholes.remove(&Raw(key)) {
             Ok(()) => {
                 self.maps.count_port(&key, false)?;
+                self.captured.remove(&key);
                 let Some(Raw(value)) = value else { return Ok(None) };
-                self.forget_flows(learnt_flows(&key, &value.senders, value.learnt))?;
-                Ok(Some(PinholeRow::new(key, value)))
+                let pinhole = Pinhole::from(value);
+                let further = self.maps.further(&key, &pinhole);
+                if further.is_some() {
+                    let error = |source| Error::Map { name: "FURTHER_SENDERS", source };
+                    absent_is_well(self.maps.further_senders.remove(&Raw(key))).map_err(error)?;
+                }
+                if value.latch != 0 {
+                    self.forget_flows(learnt_flows(&key, &pinhole.senders(further.as_ref()), value.learnt))?;
+                }
+                Ok(Some(PinholeRow::new(key, value, further.as_ref())))
             }
             Err(source) if is_absent(&source) => Ok(None),
             Err(source) => Err(Error::Map { name: "PINHOLES", source }),
         }
     }
 
+    /// One pinhole, if it is there.
+    pub fn pinhole(&self, to: SocketAddr, transport: Transport) -> Option<PinholeRow> {
+        let key = PinholeKey::new(to, transport.number());
+        let Raw(value) = self.maps.pinholes.get(&Raw(key), 0).ok()?;
+        let further = self.maps.further(&key, &Pinhole::from(value));
+        Some(PinholeRow::new(key, value, further.as_ref()))
+    }
+
     /// All pinholes, in no order.
     pub fn pinholes(&self) -> impl Iterator<Item = PinholeRow> {
-        self.maps.pinholes.iter().flatten().map(|(key, value)| PinholeRow::new(key.0, value.0))
+        self.maps.pinholes.iter().flatten().map(|(Raw(key), Raw(value))| {
+            let further = self.maps.further(&key, &Pinhole::from(value));
+            PinholeRow::new(key, value, further.as_ref())
+        })
     }
 
     /// All flows, in no order.
@@ -600,16 +668,11 @@ fn address_chunks(table: &AddressTable) -> &[AddressChunk] {
     }
 }
 
-/// What is to be read in the flows a pinhole admits.
-fn inspect_of(spec: &PinholeSpec) -> Inspect {
-    use callgate_shared::pinhole::Kind;
-    match spec.kind {
-        Kind::H245 => Inspect::H245,
-        Kind::H225 => Inspect::H225,
-        Kind::Ras => Inspect::Ras,
-        Kind::Sip => Inspect::Sip,
-        Kind::Tftp => Inspect::Tftp,
-        _ => Inspect::None,
+/// What is not there need not be removed.
+fn absent_is_well(removed: Result<(), MapError>) -> Result<(), MapError> {
+    match removed {
+        Err(source) if is_absent(&source) => Ok(()),
+        other => other,
     }
 }
 

@@ -1,11 +1,13 @@
 //! Flows and pinholes as user space reads them from the kernel's maps.
 
 use std::net::SocketAddr;
+use std::sync::atomic::Ordering::Relaxed;
 
 use callgate_alg::action::{Sender as AlgSender, Time, Transport};
 use callgate_alg::call::CallId;
 use callgate_shared::flow::{Flow, FlowKey, Side, Standing, flags};
-use callgate_shared::pinhole::{Kind, MAX_SENDERS, Pinhole, PinholeKey, Sender};
+use callgate_shared::media::{Ceiling, Measures, flags as terms};
+use callgate_shared::pinhole::{FurtherSenders, Kind, Pinhole, PinholeKey, learnt_port};
 use callgate_shared::{Addr, policy};
 
 /// [`Flow`] without atomics: a copy taken at one moment.
@@ -29,19 +31,95 @@ pub(super) struct FlowValue {
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(C)]
 pub(super) struct PinholeValue {
-    pub(super) last_seen: u64,
-    pub(super) packets: u64,
-    pub(super) bytes: u64,
-    pub(super) expires: u64,
-    pub(super) idle: u64,
-    pub(super) call: u64,
-    pub(super) latch: u64,
-    pub(super) learnt: u64,
-    pub(super) senders: [Sender; MAX_SENDERS],
+    pub(super) from: Addr,
+    pub(super) port: u16,
     pub(super) kind: u8,
     pub(super) inspect: u8,
-    pub(super) pad: [u8; 2],
-    pub(super) slot: u32,
+    pub(super) flags: u16,
+    pub(super) slot: u16,
+    pub(super) payload_types: [u64; 2],
+    pub(super) last_seen: u64,
+    pub(super) expires: u64,
+    pub(super) idle: u32,
+    pub(super) ceiling: Ceiling,
+    pub(super) place: u64,
+    pub(super) timing: u64,
+    pub(super) load: u64,
+    pub(super) bytes: u64,
+    pub(super) window: u64,
+    pub(super) paths: u64,
+    pub(super) call: u64,
+    pub(super) dscps: u64,
+    pub(super) first: u64,
+    pub(super) latch: u64,
+    pub(super) learnt: u64,
+    pub(super) faults: u64,
+    pub(super) refusals: u64,
+    pub(super) control: u64,
+}
+
+impl From<PinholeValue> for Pinhole {
+    fn from(value: PinholeValue) -> Self {
+        Self {
+            from: value.from,
+            port: value.port,
+            kind: value.kind,
+            inspect: value.inspect,
+            flags: value.flags,
+            slot: value.slot,
+            payload_types: value.payload_types,
+            last_seen: value.last_seen.into(),
+            expires: value.expires,
+            idle: value.idle,
+            ceiling: value.ceiling,
+            place: value.place.into(),
+            timing: value.timing.into(),
+            load: value.load.into(),
+            bytes: value.bytes.into(),
+            window: value.window.into(),
+            paths: value.paths.into(),
+            call: value.call,
+            dscps: value.dscps.into(),
+            first: value.first.into(),
+            latch: value.latch,
+            learnt: value.learnt.into(),
+            faults: value.faults.into(),
+            refusals: value.refusals.into(),
+            control: value.control.into(),
+        }
+    }
+}
+
+impl From<&Pinhole> for PinholeValue {
+    fn from(pinhole: &Pinhole) -> Self {
+        Self {
+            from: pinhole.from,
+            port: pinhole.port,
+            kind: pinhole.kind,
+            inspect: pinhole.inspect,
+            flags: pinhole.flags,
+            slot: pinhole.slot,
+            payload_types: pinhole.payload_types,
+            last_seen: pinhole.last_seen.load(Relaxed),
+            expires: pinhole.expires,
+            idle: pinhole.idle,
+            ceiling: pinhole.ceiling,
+            place: pinhole.place.load(Relaxed),
+            timing: pinhole.timing.load(Relaxed),
+            load: pinhole.load.load(Relaxed),
+            bytes: pinhole.bytes.load(Relaxed),
+            window: pinhole.window.load(Relaxed),
+            paths: pinhole.paths.load(Relaxed),
+            call: pinhole.call,
+            dscps: pinhole.dscps.load(Relaxed),
+            first: pinhole.first.load(Relaxed),
+            latch: pinhole.latch,
+            learnt: pinhole.learnt.load(Relaxed),
+            faults: pinhole.faults.load(Relaxed),
+            refusals: pinhole.refusals.load(Relaxed),
+            control: pinhole.control.load(Relaxed),
+        }
+    }
 }
 
 macro_rules! same_place {
@@ -54,7 +132,9 @@ macro_rules! same_place {
 }
 
 same_place!(Flow, FlowValue: last_seen, created, packets, bytes, standing, edges, slot, originator, inspect, zone, flags);
-same_place!(Pinhole, PinholeValue: last_seen, packets, bytes, expires, idle, call, latch, learnt, senders, kind, inspect, slot);
+same_place!(
+    Pinhole, PinholeValue: from, port, kind, inspect, flags, slot, payload_types, last_seen, expires, idle, ceiling, place, timing, load, bytes, window, paths, call, dscps, first, latch, learnt, faults, refusals, control
+);
 
 /// A flow, originator first.
 #[derive(Clone, Debug)]
@@ -138,11 +218,20 @@ pub struct PinholeRow {
     pub expires: Time,
     /// Silence after which it closes, in ns.
     pub idle: u64,
+    /// What it has measured of its stream.
+    pub measures: Measures,
+    /// What breaks its contract is dropped, not only counted.
+    pub enforced: bool,
+    /// What is bound for another machine is forwarded past the stack.
+    pub fast: bool,
 }
 
 impl PinholeRow {
-    pub(super) fn new(key: PinholeKey, value: PinholeValue) -> Self {
-        let used = value.senders.iter().filter(|sender| sender.from != Addr::UNSPECIFIED);
+    pub(super) fn new(key: PinholeKey, value: PinholeValue, further: Option<&FurtherSenders>) -> Self {
+        let pinhole = Pinhole::from(value);
+        let measures = pinhole.measures();
+        let senders = pinhole.senders(further);
+        let used = senders.iter().filter(|sender| sender.from != Addr::UNSPECIFIED);
         Self {
             to: socket(key.to, key.port),
             transport: if key.transport == Transport::Tcp.number() { Transport::Tcp } else { Transport::Udp },
@@ -153,14 +242,17 @@ impl PinholeRow {
                 })
                 .collect(),
             // Above the port stands a bit that says there is one.
-            learnt: (value.learnt != 0).then_some(value.learnt as u16),
+            learnt: learnt_port(value.learnt),
             kind: Kind::from_u8(value.kind),
             call: CallId(value.call),
-            packets: value.packets,
-            bytes: value.bytes,
+            packets: measures.packets,
+            bytes: measures.bytes,
             last_seen: Time(value.last_seen),
             expires: Time(value.expires),
-            idle: value.idle,
+            idle: u64::from(value.idle) * 1_000_000,
+            measures,
+            enforced: value.flags & terms::ENFORCE != 0,
+            fast: value.flags & terms::FAST != 0,
         }
     }
 

@@ -74,21 +74,38 @@ pub(crate) struct Frames {
     connections: Vec<Connection>,
     /// IP packets that were sent of late, and their EtherTypes.
     recent: VecDeque<(u16, Vec<u8>)>,
+    /// Of the last packet of RTP.
+    sequence: u16,
+    /// A frame that comes some times more: above the rate of its stream, if it is of one.
+    again: Option<(Vec<u8>, u32)>,
 }
 
 impl Frames {
     pub(crate) fn new(seed: u64) -> Self {
-        Self { random: Random(seed), connections: Vec::new(), recent: VecDeque::new() }
+        Self {
+            random: Random(seed),
+            connections: Vec::new(),
+            recent: VecDeque::new(),
+            sequence: 0,
+            again: None,
+        }
     }
 
     /// The next one: of a conversation, damaged, cut short, tagged, padded, or nothing but noise.
     pub(crate) fn next(&mut self) -> Vec<u8> {
+        if let Some((frame, times)) = self.again.take() {
+            if times > 1 {
+                self.again = Some((frame.clone(), times - 1));
+            }
+            return frame;
+        }
         let mut frame = match self.random.below(40) {
             0 => self.link(),
             1 => self.noise(),
             2..5 => self.quoting(),
             5..21 => self.segment(),
-            21..33 => self.datagram(),
+            21..28 => self.datagram(),
+            28..33 => self.media(),
             33..37 => self.icmp(),
             _ => self.other(),
         };
@@ -202,6 +219,57 @@ impl Frames {
         body.resize(body.len() + payload, random.of(&[0x55, 0x80]));
         let (v6, ends) = (random.one_in(3), [1 + random.below(4) as u8, 1 + random.below(4) as u8]);
         self.ip(v6, ends, UDP, &body)
+    }
+
+    /// A packet of one of the streams from host 1 to host 2: mostly as was agreed.
+    fn media(&mut self) -> Vec<u8> {
+        let random = &mut self.random;
+        let destination = 16_402 + 2 * random.below(6) as u16;
+        let mut payload = match random.below(16) {
+            0 => [&[0, 1, 0, 0, 0x21, 0x12, 0xa4, 0x42][..], &[7; 12]].concat(),
+            1 => [&[22, 0xfe, 0xfd][..], &[0; 30]].concat(),
+            2 => [&[0x10, 0, 0, 1][..], b"ZRTP", &[0; 20]].concat(),
+            3 | 4 => vec![0, 2, random.of(&[4, 4, 5, 0]), 1, 2, 3, 4, 0, 0],
+            5..8 => {
+                let mut reports = vec![0x80, random.of(&[201, 201, 201, 202, 199]), 0, 1, 1, 2, 3, 4];
+                reports.extend([
+                    0x81,
+                    random.of(&[202, 202, 204, 198]),
+                    0,
+                    random.of(&[2, 2, 2, 1]),
+                    1,
+                    2,
+                    3,
+                    4,
+                ]);
+                reports.extend([1, 1, b'x', 0]);
+                reports
+            }
+            _ => {
+                self.sequence = self.sequence.wrapping_add(random.of(&[1, 1, 1, 1, 2, 40, 0, 0xfff0, 4_000]));
+                let mut bytes = vec![
+                    random.of(&[0x80, 0x80, 0x80, 0x90, 0xa0, 0x83]),
+                    random.of(&[0, 0, 0, 0x80, 101, 3]),
+                ];
+                bytes.extend(self.sequence.to_be_bytes());
+                bytes.extend((u32::from(self.sequence) * 160).to_be_bytes());
+                bytes.extend(random.of(&[7_u32, 7, 7, 7, 7, 7, 7, 9]).to_be_bytes());
+                bytes.resize(12 + 4 * 10, random.of(&[0, 1, 0x55]));
+                bytes
+            }
+        };
+        if random.one_in(20) {
+            payload.truncate(random.below(payload.len() + 1));
+        }
+        let length = 8 + payload.len() as u16;
+        let source = random.of(&[40_000, 40_000, 40_000, 40_000, 40_000, 40_000, 40_001]);
+        let words = [source, destination, length, 0];
+        let body: Vec<u8> = words.into_iter().flat_map(u16::to_be_bytes).chain(payload).collect();
+        let frame = self.ip(false, [1, 2], UDP, &body);
+        if self.random.one_in(30) {
+            self.again = Some((frame.clone(), 12));
+        }
+        frame
     }
 
     fn icmp(&mut self) -> Vec<u8> {

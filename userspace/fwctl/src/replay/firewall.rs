@@ -1,7 +1,6 @@
 //! The firewall a capture goes through: a kernel half, and the engine that reads what it lets by.
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use callgate_alg::action::{PinholeSpec, Verdict as Read};
@@ -10,8 +9,9 @@ use callgate_alg::{Action, Engine, Time, Transport, policy};
 use callgate_rules::{Compiled, Model, RuleSet};
 use callgate_shared::flow::UDP;
 use callgate_shared::judge::Verdict;
+use callgate_shared::media::Measures;
 use callgate_shared::packet;
-use callgate_shared::pinhole::{Kind, MAX_SENDERS, Pinhole, PinholeKey, Sender};
+use callgate_shared::pinhole::PinholeKey;
 use callgate_shared::policy::{Inspect, ZONE_SELF};
 use callgate_shared::{Addr, Reason};
 
@@ -32,11 +32,14 @@ pub(crate) trait Half {
     /// Likewise.
     fn open(&mut self, spec: &PinholeSpec, now: Time, life: Duration) -> anyhow::Result<()>;
 
-    /// Closes a pinhole; one that is not open is no error.
+    /// Closes a pinhole, and tells what it has measured; one that is not open is no error.
     ///
     /// # Errors
     /// Likewise.
-    fn close(&mut self, to: SocketAddr, transport: Transport) -> anyhow::Result<()>;
+    fn close(&mut self, to: SocketAddr, transport: Transport) -> anyhow::Result<Option<Measures>>;
+
+    /// What an open pinhole has measured.
+    fn measures(&self, to: SocketAddr, transport: Transport) -> Option<Measures>;
 }
 
 /// What became of a frame.
@@ -56,6 +59,8 @@ pub(crate) struct Firewall<H> {
     pub(crate) engine: Engine,
     pub(crate) now: Time,
     zone: u8,
+    /// What closed pinholes have measured, by where they stood: for whoever asks.
+    pub(crate) measured: Vec<(SocketAddr, Measures)>,
     longest_call: Duration,
     ticked: Time,
 }
@@ -70,7 +75,7 @@ impl<H: Half> Firewall<H> {
         engine.set_zone(jiff::tz::TimeZone::system());
         engine.set_plan(rules.call_policy().cloned());
         let (now, ticked) = (Time::default(), Time::default());
-        Self { half, engine, now, zone, longest_call: settings.call_max, ticked }
+        Self { half, engine, now, zone, measured: Vec::new(), longest_call: settings.call_max, ticked }
     }
 
     /// It is this time. What the engine does about it has been carried out.
@@ -106,7 +111,7 @@ impl<H: Half> Firewall<H> {
         if verdict.reason.is_drop() {
             return Judgement::Drop(verdict.reason);
         }
-        if verdict.reason == Reason::PassPinhole {
+        if matches!(verdict.reason, Reason::PassPinhole | Reason::PassObserved) {
             let to = SocketAddr::new(packet.destination.into(), packet.destination_port);
             let transport = if packet.protocol == UDP { Transport::Udp } else { Transport::Tcp };
             self.engine.touch(to, transport, self.now);
@@ -123,6 +128,15 @@ impl<H: Half> Firewall<H> {
         }
     }
 
+    /// What every pinhole that is still open has measured.
+    pub(crate) fn still_open(&self) -> Vec<(SocketAddr, Measures)> {
+        let mut open: Vec<_> = self.engine.pinholes().map(|spec| (spec.to, spec.transport)).collect();
+        open.sort_unstable();
+        open.into_iter()
+            .filter_map(|(to, transport)| Some((to, self.half.measures(to, transport)?)))
+            .collect()
+    }
+
     /// Carries out what the engine wants, and tells what it was.
     pub(crate) fn act(&mut self) -> anyhow::Result<Vec<Action>> {
         let actions = self.engine.take_actions();
@@ -131,7 +145,9 @@ impl<H: Half> Firewall<H> {
                 Action::Open(spec) | Action::Update(spec) => {
                     self.half.open(spec, self.now, self.longest_call)?;
                 }
-                Action::Close { to, transport, .. } => self.half.close(*to, *transport)?,
+                Action::Close { to, transport, .. } => {
+                    self.measured.extend(self.half.close(*to, *transport)?.map(|measures| (*to, measures)));
+                }
                 Action::Call(_) | Action::Ended(..) | Action::Refused { .. } => {}
                 Action::Finished(_) | Action::Event(_) | Action::Suspect(_) => {}
                 // A capture has nobody who could hear it.
@@ -152,40 +168,20 @@ impl Half for Model {
     }
 
     fn open(&mut self, spec: &PinholeSpec, now: Time, life: Duration) -> anyhow::Result<()> {
-        Model::open(self, PinholeKey::new(spec.to, spec.transport.number()), pinhole(spec, now, life));
+        let key = PinholeKey::new(spec.to, spec.transport.number());
+        let handling = self.handling(spec.slot);
+        Model::open(self, key, spec.pinhole(handling, now, life), spec.further_senders());
         Ok(())
     }
 
-    fn close(&mut self, to: SocketAddr, transport: Transport) -> anyhow::Result<()> {
-        Model::close(self, &PinholeKey::new(to, transport.number()));
-        Ok(())
+    fn close(&mut self, to: SocketAddr, transport: Transport) -> anyhow::Result<Option<Measures>> {
+        let pinhole = Model::close(self, &PinholeKey::new(to, transport.number()));
+        Ok(pinhole.map(|pinhole| pinhole.measures()))
     }
-}
 
-/// A pinhole as the kernel would hold it; its silence begins anew.
-fn pinhole(spec: &PinholeSpec, now: Time, life: Duration) -> Pinhole {
-    let mut senders = [Sender::default(); MAX_SENDERS];
-    for (place, sender) in senders.iter_mut().zip(&spec.senders) {
-        *place = Sender { from: sender.ip.into(), port: sender.port.unwrap_or(0), pad: [0; 2] };
-    }
-    let inspect = match spec.kind {
-        Kind::H245 => Inspect::H245,
-        Kind::H225 => Inspect::H225,
-        Kind::Ras => Inspect::Ras,
-        Kind::Sip => Inspect::Sip,
-        Kind::Tftp => Inspect::Tftp,
-        _ => Inspect::None,
-    };
-    Pinhole {
-        last_seen: AtomicU64::new(now.0),
-        expires: (now + life).0,
-        idle: u64::try_from(spec.idle.as_nanos()).unwrap_or(u64::MAX),
-        call: spec.call.0,
-        senders,
-        kind: spec.kind as u8,
-        inspect: inspect as u8,
-        slot: spec.slot,
-        latch: spec.latch.map_or(0, |window| (now + window).0),
-        ..Pinhole::default()
+    fn measures(&self, to: SocketAddr, transport: Transport) -> Option<Measures> {
+        let wanted = PinholeKey::new(to, transport.number());
+        let (_, pinhole) = self.pinholes().find(|(key, _)| **key == wanted)?;
+        Some(pinhole.measures())
     }
 }

@@ -13,6 +13,7 @@ use callgate_alg::{Time, Transport};
 use callgate_rules::Compiled;
 use callgate_shared::Reason;
 use callgate_shared::judge::Verdict;
+use callgate_shared::media::Measures;
 use callgate_shared::policy::ZONE_SELF;
 use callgated::kernel::{Kernel, Trial, trial};
 
@@ -57,7 +58,11 @@ impl Half for RealHalf {
         Ok(self.trial.kernel.open_pinhole(spec, now, life)?)
     }
 
-    fn close(&mut self, to: SocketAddr, transport: Transport) -> anyhow::Result<()> {
-        Ok(self.trial.kernel.close_pinhole(to, transport).map(drop)?)
+    fn close(&mut self, to: SocketAddr, transport: Transport) -> anyhow::Result<Option<Measures>> {
+        Ok(self.trial.kernel.close_pinhole(to, transport)?.map(|pinhole| pinhole.measures))
+    }
+
+    fn measures(&self, to: SocketAddr, transport: Transport) -> Option<Measures> {
+        self.trial.kernel.pinhole(to, transport).map(|pinhole| pinhole.measures)
     }
 }

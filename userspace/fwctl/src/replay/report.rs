@@ -5,8 +5,12 @@ use std::io::{self, Write};
 use std::net::{IpAddr, SocketAddr};
 
 use callgate_alg::action::{EndReason, PinholeSpec, Suspect};
+use callgate_alg::call::{Medium, Stream};
 use callgate_alg::media::Refusal;
-use callgate_alg::{Action, Call, CallId, Transport};
+use callgate_alg::{Action, Call, CallId, Time, Transport};
+use callgate_api::MediaRow;
+use callgate_api::media::Aside;
+use callgate_shared::media::Measures;
 use callgate_shared::pinhole::Kind;
 use callgate_shared::policy::Inspect;
 use serde::Serialize;
@@ -52,6 +56,8 @@ enum Event<'a> {
         reason: &'static str,
         call: &'a str,
     },
+    /// What a pinhole has measured, when it closes, or when the capture ends.
+    Media(Box<Media<'a>>),
     Verdict {
         frame: u64,
         verdict: &'static str,
@@ -71,6 +77,16 @@ struct Opening<'a> {
     from: String,
     to: SocketAddr,
     call: &'a str,
+}
+
+#[derive(Debug, Serialize)]
+struct Media<'a> {
+    frame: u64,
+    to: SocketAddr,
+    medium: Medium,
+    codec: &'a str,
+    #[serde(flatten)]
+    figures: MediaRow,
 }
 
 #[derive(Clone, Copy, Debug, Default, Serialize)]
@@ -98,6 +114,8 @@ pub(super) struct Report<'a> {
     verbose: bool,
     rules: HashMap<u32, String>,
     calls: HashMap<CallId, Name>,
+    /// By where they are received: what streams are, or were.
+    streams: HashMap<SocketAddr, Stream>,
     summary: Summary,
     /// For people: every pinhole there was, and where in this list the open ones are.
     lives: Vec<Life>,
@@ -130,6 +148,7 @@ impl<'a> Report<'a> {
             verbose,
             rules,
             calls: HashMap::new(),
+            streams: HashMap::new(),
             summary: Summary::default(),
             lives: Vec::new(),
             open: HashMap::new(),
@@ -153,6 +172,10 @@ impl<'a> Report<'a> {
     fn learn(&mut self, actions: &[Action]) {
         for action in actions {
             let (Action::Call(call) | Action::Ended(call, _)) = action else { continue };
+            for stream in call.streams.values() {
+                let places = stream.ends.iter().filter_map(|end| end.media);
+                self.streams.extend(places.map(|to| (to, stream.clone())));
+            }
             let summary = &mut self.summary;
             self.calls.entry(call.id).or_insert_with(|| {
                 summary.calls += u64::from(!callgate_alg::sip::is_binding(call));
@@ -224,6 +247,17 @@ impl<'a> Report<'a> {
             }
             Action::Call(_) | Action::Ended(..) | Action::Finished(_) => {}
             Action::Path(_) | Action::Say(_) | Action::Event(_) | Action::Suspect(_) => {}
+        }
+        Ok(())
+    }
+
+    /// What pinholes have measured, for programs.
+    pub(super) fn media(&mut self, frame: u64, all: &[(SocketAddr, Measures)], now: Time) -> io::Result<()> {
+        for (to, measures) in all.iter().filter(|(_, measures)| self.json && measures.packets > 0) {
+            let Some(stream) = self.streams.get(to) else { continue };
+            let figures = MediaRow::new(measures, stream, Aside::default(), now);
+            let media = Media { frame, to: *to, medium: stream.medium, codec: &stream.codec, figures };
+            print(self.out, &Event::Media(Box::new(media)))?;
         }
         Ok(())
     }

@@ -104,6 +104,12 @@ impl Replay {
 #[test]
 fn a_call_opens_and_closes_its_pinholes() {
     let events = Replay::of(&pcap(&call())).events(false);
+    let (media, events): (Vec<_>, Vec<_>) = events.into_iter().partition(|event| event["event"] == "media");
+    let measured: Vec<_> =
+        media.iter().map(|m| (&m["frame"], &m["to"], &m["codec"], &m["packets"], &m["loss"])).collect();
+    let of = |to| (json!(8), json!(to), json!("PCMU"), json!(1), json!(0.0));
+    let expected = ["192.0.2.1:20000", "198.51.100.7:16400"].map(of);
+    assert_eq!(measured, expected.iter().map(|(a, b, c, d, e)| (a, b, c, d, e)).collect::<Vec<_>>());
     let open = |frame, kind, from, to| {
         json!({"event": "pinhole_open", "frame": frame, "protocol": "sip", "kind": kind,
                "transport": "udp", "from": from, "to": to, "call": "the-call"})

@@ -64,6 +64,11 @@ fn lines(record: &Record) -> [String; 3] {
     let rule = record.rule.as_ref().map(|rule| format!(", rule {rule:?}")).unwrap_or_default();
     let released = record.released_by.as_ref().map(|by| format!(", released by {by}")).unwrap_or_default();
     let number_of = |it: Option<f64>| it.map_or_else(|| "-".to_owned(), |it| format!("{it:.2}"));
+    // Where both are known, who heard what.
+    let directions = match (record.mos_to_caller, record.mos_to_called) {
+        (Some(caller), Some(called)) => format!(" (to caller {caller:.2}, to called {called:.2})"),
+        _ => String::new(),
+    };
     [
         format!(
             "{} → {}, signalled {} → {}{device}",
@@ -74,7 +79,7 @@ fn lines(record: &Record) -> [String; 3] {
         ),
         format!("{} on {}, call {}{rule}{released}", record.key, record.host, record.call),
         format!(
-            "packets to caller {}, to called {}; loss {}, jitter {}, MOS {}",
+            "packets to caller {}, to called {}; loss {}, jitter {}, MOS {}{directions}",
             number(record.packets_to_caller),
             number(record.packets_to_called),
             number_of(record.loss),

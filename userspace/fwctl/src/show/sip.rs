@@ -85,7 +85,10 @@ pub(crate) fn ladders(page: &Page<LadderRow>, screen: &mut Screen<'_>) -> io::Re
                 Cell::new(format!("{}{marks}", step.message), tone(&step.message, step.refused)),
             ]);
         }
-        table.print(screen)?;
+        if !call.steps.is_empty() {
+            table.print(screen)?;
+        }
+        super::media::streams(&call.streams, screen)?;
     }
     if page.rows.is_empty() {
         screen.flush()?;
@@ -199,6 +202,7 @@ NAME              SEEN FROM   REGISTRAR  SINCE  LEFT  CALLED AT
             ended: Some("bye".to_owned()),
             left_out: 0,
             steps,
+            streams: Vec::new(),
         };
         let mut out = Vec::new();
         ladders(&Page { rows: vec![row], total: 1 }, &mut Screen::plain(&mut out, Some(100)))

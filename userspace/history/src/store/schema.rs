@@ -8,7 +8,7 @@ use callgate_api::history::Record;
 use super::{Connection, Error, Row, Value};
 
 /// Columns of a record, in the order of [`row`]. `id` comes before them and is the database's own.
-pub(super) const COLUMNS: [&str; 32] = [
+pub(super) const COLUMNS: [&str; 38] = [
     "run",
     "number",
     "host",
@@ -41,11 +41,17 @@ pub(super) const COLUMNS: [&str; 32] = [
     "loss",
     "jitter",
     "mos",
+    "loss_to_caller",
+    "jitter_to_caller",
+    "mos_to_caller",
+    "loss_to_called",
+    "jitter_to_called",
+    "mos_to_called",
 ];
 
 /// The steps. `{id}` and `{text}` are each database's own words for a row's number and for a text that is compared by
 /// its bytes; lines that begin with `shared:` are for databases that several firewalls write to.
-const STEPS: [&str; 3] = [
+const STEPS: [&str; 4] = [
     "CREATE TABLE calls (
         id {id},
         run BIGINT NOT NULL,
@@ -92,6 +98,12 @@ const STEPS: [&str; 3] = [
     "ALTER TABLE calls ADD COLUMN loss DOUBLE PRECISION;
     ALTER TABLE calls ADD COLUMN jitter DOUBLE PRECISION;
     ALTER TABLE calls ADD COLUMN mos DOUBLE PRECISION;",
+    "ALTER TABLE calls ADD COLUMN loss_to_caller DOUBLE PRECISION;
+    ALTER TABLE calls ADD COLUMN jitter_to_caller DOUBLE PRECISION;
+    ALTER TABLE calls ADD COLUMN mos_to_caller DOUBLE PRECISION;
+    ALTER TABLE calls ADD COLUMN loss_to_called DOUBLE PRECISION;
+    ALTER TABLE calls ADD COLUMN jitter_to_called DOUBLE PRECISION;
+    ALTER TABLE calls ADD COLUMN mos_to_called DOUBLE PRECISION;",
 ];
 
 /// The version of the last step.
@@ -185,6 +197,12 @@ pub(super) fn row(run: u64, number: u64, record: &Record) -> Vec<Value> {
         maybe_real(record.loss),
         maybe_real(record.jitter_ms),
         maybe_real(record.mos),
+        maybe_real(record.loss_to_caller),
+        maybe_real(record.jitter_ms_to_caller),
+        maybe_real(record.mos_to_caller),
+        maybe_real(record.loss_to_called),
+        maybe_real(record.jitter_ms_to_called),
+        maybe_real(record.mos_to_called),
     ]
 }
 
@@ -222,5 +240,11 @@ pub(super) fn record(row: &dyn Row) -> Result<Record, Error> {
         loss: row.real_or_none(29)?,
         jitter_ms: row.real_or_none(30)?,
         mos: row.real_or_none(31)?,
+        loss_to_caller: row.real_or_none(32)?,
+        jitter_ms_to_caller: row.real_or_none(33)?,
+        mos_to_caller: row.real_or_none(34)?,
+        loss_to_called: row.real_or_none(35)?,
+        jitter_ms_to_called: row.real_or_none(36)?,
+        mos_to_called: row.real_or_none(37)?,
     })
 }

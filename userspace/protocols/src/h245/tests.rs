@@ -18,7 +18,8 @@ fn places() -> [build::Media; 2] {
     ]
 }
 
-const PCMU: DataType = DataType { class: Class::Audio, codec: "PCMU", extended: false, encrypted: false };
+const PCMU: DataType =
+    DataType { class: Class::Audio, codec: "PCMU", extended: false, encrypted: false, bit_rate: 0 };
 
 #[test]
 fn a_channel_is_opened_and_granted() {
@@ -383,7 +384,10 @@ fn a_second_picture_and_what_is_encrypted_are_known() {
         });
     };
     let second = forward(&channel(extended, plain_parameters, 0, &[])).data;
-    assert_eq!(second, DataType { class: Class::Video, codec: "H264", extended: true, encrypted: false });
+    assert_eq!(
+        second,
+        DataType { class: Class::Video, codec: "H264", extended: true, encrypted: false, bit_rate: 0 }
+    );
     let encrypted = |w: &mut Writer| {
         w.added(1, |w| {
             // One algorithm, by its object identifier; G.729.
@@ -392,7 +396,10 @@ fn a_second_picture_and_what_is_encrypted_are_known() {
         });
     };
     let secret = forward(&channel(encrypted, plain_parameters, 0, &[])).data;
-    assert_eq!(secret, DataType { class: Class::Audio, codec: "G729", extended: false, encrypted: true });
+    assert_eq!(
+        secret,
+        DataType { class: Class::Audio, codec: "G729", extended: false, encrypted: true, bit_rate: 0 }
+    );
 }
 
 #[test]

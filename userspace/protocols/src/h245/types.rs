@@ -209,7 +209,7 @@ pub(super) const TERMINAL_LABEL: Type = open(&[
 
 impl DataType {
     const fn of(class: Class, codec: &'static str) -> Self {
-        Self { class, codec, extended: false, encrypted: false }
+        Self { class, codec, extended: false, encrypted: false, bit_rate: 0 }
     }
 }
 
@@ -316,25 +316,59 @@ fn audio(r: &mut Reader<'_>) -> Result<&'static str> {
             r.skip_alternative(&AUDIO, index)?;
             Ok(name(&AUDIO_NAMES, index))
         }
-        Alternative::Added(6) => generic(r),
+        Alternative::Added(6) => Ok(generic(r)?.0),
         Alternative::Added(index) => r.skip_open().map(|()| name(&ADDED_AUDIO_NAMES, index)),
     }
 }
 
 fn video(r: &mut Reader<'_>) -> Result<DataType> {
-    let codec = match r.choice(5)? {
+    let (codec, bit_rate) = match r.choice(5)? {
+        Alternative::Root(1) => ("H261", h261(r)?),
+        Alternative::Root(3) => ("H263", h263(r)?),
         Alternative::Root(index) => {
             r.skip_alternative(&VIDEO, index)?;
-            name(&VIDEO_NAMES, index)
+            (name(&VIDEO_NAMES, index), 0)
         }
         Alternative::Added(0) => generic(r)?,
         Alternative::Added(1) => {
             let codec = r.open(extended_video)?.unwrap_or("H239");
             return Ok(DataType { extended: true, ..DataType::of(Class::Video, codec) });
         }
-        Alternative::Added(_) => r.skip_open().map(|()| "unknown")?,
+        Alternative::Added(_) => r.skip_open().map(|()| ("unknown", 0))?,
     };
-    Ok(DataType::of(Class::Video, codec))
+    Ok(DataType { bit_rate, ..DataType::of(Class::Video, codec) })
+}
+
+/// Reads H261VideoCapability: its maxBitRate in bits per second.
+fn h261(r: &mut Reader<'_>) -> Result<u32> {
+    let mut preamble = r.preamble(2)?;
+    for _ in 0..2 {
+        r.skip_if(preamble.optional(), &Bits(2))?; // qcifMPI, cifMPI
+    }
+    r.skip(&Bits(1))?; // temporalSpatialTradeOffCapability
+    let bit_rate = hundreds(r.integer(19_199)?);
+    r.skip(&Bits(1))?; // stillImageTransmission
+    r.skip_additions(preamble)?;
+    Ok(bit_rate)
+}
+
+/// Reads H263VideoCapability, likewise.
+fn h263(r: &mut Reader<'_>) -> Result<u32> {
+    let mut preamble = r.preamble(7)?;
+    for _ in 0..5 {
+        r.skip_if(preamble.optional(), &Bits(5))?; // sqcifMPI to cif16MPI
+    }
+    let bit_rate = hundreds(r.integer(192_399)?);
+    r.skip(&Bits(5))?; // unrestrictedVector to temporalSpatialTradeOffCapability
+    r.skip_if(preamble.optional(), &Integer((1 << 19) - 1))?; // hrd-B
+    r.skip_if(preamble.optional(), &Integer(65_535))?; // bppMaxKb
+    r.skip_additions(preamble)?;
+    Ok(bit_rate)
+}
+
+/// Bits per second of a maxBitRate from 1, in units of 100 of them.
+fn hundreds(encoded: u32) -> u32 {
+    encoded.saturating_add(1).saturating_mul(100)
 }
 
 /// Reads ExtendedVideoCapability, as far as the name of its first videoCapability.
@@ -345,7 +379,7 @@ fn extended_video(r: &mut Reader<'_>) -> Result<&'static str> {
     }
     Ok(match r.choice(5)? {
         Alternative::Root(index) => name(&VIDEO_NAMES, index),
-        Alternative::Added(0) => generic(r)?,
+        Alternative::Added(0) => generic(r)?.0,
         Alternative::Added(_) => "H239",
     })
 }
@@ -384,17 +418,22 @@ fn t38_class(r: &mut Reader<'_>) -> Result<Class> {
     Ok(if r.choice(7)? == Alternative::Added(5) { Class::Data } else { Class::Fax })
 }
 
-/// The name of a GenericCapability in its open type. It is for people only, so that a fault harms nothing.
-fn generic(r: &mut Reader<'_>) -> Result<&'static str> {
-    let identifier = r.open(|r| {
-        r.preamble(5)?;
-        match r.choice(4)? {
-            Alternative::Root(0) => r.bytes(),
-            _ => Err(r.error(Fault::Unsupported)),
-        }
+/// The name of a GenericCapability in its open type, and its maxBitRate in bits per second, 0 where it has none. A
+/// fault within harms nothing else.
+fn generic(r: &mut Reader<'_>) -> Result<(&'static str, u32)> {
+    let told = r.open(|r| {
+        let mut preamble = r.preamble(5)?;
+        let identifier = match r.choice(4)? {
+            Alternative::Root(0) => r.bytes()?,
+            _ => return Err(r.error(Fault::Unsupported)),
+        };
+        // In units of 100 bits per second, from 0.
+        let most = if preamble.optional() { r.integer(u32::MAX)?.saturating_mul(100) } else { 0 };
+        Ok((identifier, most))
     })?;
-    let known = identifier.ok().and_then(|oid| GENERIC.iter().find(|(known, _)| *known == oid));
-    Ok(known.map_or("generic", |(_, name)| name))
+    let Ok((identifier, most)) = told else { return Ok(("generic", 0)) };
+    let known = GENERIC.iter().find(|(known, _)| *known == identifier);
+    Ok((known.map_or("generic", |(_, name)| name), most))
 }
 
 fn name(names: &[&'static str], index: u8) -> &'static str {

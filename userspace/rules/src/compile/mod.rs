@@ -32,7 +32,8 @@ use callgate_shared::policy::{
 use ipnet::IpNet;
 use jiff::Zoned;
 
-use crate::ruleset::{self, Rule, RuleSet};
+use crate::ruleset::{self, Handling, Rule, RuleSet};
+use crate::service::Service;
 use classes::address_classes;
 use rows::{Cells, Lists, Rows};
 use sources::Refusals;
@@ -74,12 +75,20 @@ pub struct Compiled {
     pub rules: Vec<RuleEntry>,
     /// Counter slot by place in [`RuleSet::rules`], those that are not in force included.
     pub slots: Vec<u32>,
+    /// What becomes of a rule's media, likewise.
+    pub handlings: Vec<Handling>,
     /// Places in [`RuleSet::rules`] of rules in force that are in no cell of [`Self::actions`]: earlier rules match
     /// first.
     pub unreached: Vec<usize>,
 }
 
 impl Compiled {
+    /// What becomes of the media whose signalling the rule of a counter slot has admitted.
+    pub fn handling(&self, slot: u32) -> Handling {
+        let place = self.slots.iter().position(|rule| *rule == slot);
+        place.and_then(|place| self.handlings.get(place)).copied().unwrap_or_default()
+    }
+
     /// The form in use and what it takes.
     pub fn size(&self) -> Sizes {
         let chunks = self.sources4.chunks() + self.destinations4.chunks();
@@ -297,6 +306,7 @@ pub fn compile_within(
     flag(destinations4 == AddressTable::Trie, policy_flags::DESTINATIONS_IN_TRIE);
     let tagged = [&rows.vlans, &rows.dscps].into_iter().any(Lists::<Cells>::is_used);
     flag(tagged || rows.source_ports.is_used(), policy_flags::TAGS);
+    flag(!names_media(&rows, set), policy_flags::MEDIA_BY_PINHOLE);
     let classes = Classes {
         vlans: fields[1].len() as u32,
         dscps: fields[2].len() as u32,
@@ -324,6 +334,18 @@ pub fn compile_within(
         vectors,
         rules: std::iter::once(RuleEntry::default()).chain(entries).collect(),
         slots,
+        handlings: set.rules().iter().map(|rule| rule.handling).collect(),
+    })
+}
+
+/// Whether some rule in force is for UDP to a port of media.
+fn names_media(rows: &Rows<'_>, set: &RuleSet) -> bool {
+    let media = &set.settings().media_ports;
+    let rules = rows.rows.iter().map(|row| &set.rules()[row.rule]);
+    rules.flat_map(|rule| &rule.services).any(|service| match service {
+        Service::Any => true,
+        Service::Udp(ports) => ports.to.start() <= media.end() && media.start() <= ports.to.end(),
+        _ => false,
     })
 }
 

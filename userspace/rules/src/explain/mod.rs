@@ -13,7 +13,9 @@ mod words;
 use std::net::SocketAddr;
 
 use callgate_shared::Reason;
-use callgate_shared::judge::{Recognised, Stranger, Verdict, begin, charge, recognise, remember};
+use callgate_shared::judge::{
+    Recognised, Stranger, Verdict, admit_media, begin, charge, recognise, recognise_flow, remember,
+};
 use callgate_shared::packet::{self, Kind, Packet};
 use callgate_shared::policy::{NO_SLOT, Policy};
 
@@ -204,13 +206,20 @@ fn judged<T: Peek>(
     now: u64,
 ) -> Verdict {
     let mut stranger = Stranger::default();
-    let verdict = match recognise(recorder, policy, packet, zone, now, &mut stranger) {
+    let mut recognised = recognise(recorder, policy, packet, zone, now, &mut stranger);
+    if recognised == Recognised::Media {
+        recognised = match admit_media(recorder, packet, now) {
+            Some(verdict) => Recognised::Known(verdict),
+            None => recognise_flow(recorder, policy, packet, zone, now, &mut stranger),
+        };
+    }
+    let verdict = match recognised {
         Recognised::Known(verdict) => verdict,
         Recognised::Limited(verdict) => {
             recorder.note(Look::Charge);
             charge(recorder, policy, packet, zone, verdict)
         }
-        Recognised::Stranger => {
+        Recognised::Stranger | Recognised::Media => {
             recorder.note(Look::Begin);
             begin(recorder, policy, packet, &stranger)
         }
@@ -240,6 +249,11 @@ fn steps(
             steps.extend(step);
             rest = rest.get(used.max(1)..).unwrap_or_default();
         }
+    }
+    if verdict.reason == Reason::NoPinhole && steps.iter().all(|step| step.stage != Stage::Rules) {
+        let text = "no rule matches, and media that no call has announced passes by no default";
+        let why = "no rule in force is for UDP to the ports of media: none was asked";
+        steps.push(Step::new(Stage::Rules, text.to_owned()).with([why.to_owned()]));
     }
     steps
 }

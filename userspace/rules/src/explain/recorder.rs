@@ -7,8 +7,9 @@ use callgate_shared::Addr;
 use callgate_shared::flow::{Flow, FlowKey, Standing};
 use callgate_shared::judge::{Budget, FirstFragment, FragmentKey, Tables, Way, first_match};
 use callgate_shared::limit::{LimitKey, Rate};
+use callgate_shared::media::{Measures, flags};
 use callgate_shared::packet::Packet;
-use callgate_shared::pinhole::{MAX_SENDERS, Pinhole, PinholeKey, Sender};
+use callgate_shared::pinhole::{FurtherSenders, Pinhole, PinholeKey, Sender, learnt_port};
 use callgate_shared::policy::{Policy, RuleEntry, Vector};
 
 /// Tables whose limits can be looked at without being charged.
@@ -41,6 +42,7 @@ pub(super) enum Look {
     Flow(FlowKey, Option<FlowFacts>),
     MayBeOpen(u8, u16, bool),
     Pinhole(PinholeKey, Option<PinholeFacts>),
+    FurtherSenders(Option<FurtherSenders>),
     Fragment(Option<FirstFragment>),
     Conform {
         key: LimitKey,
@@ -77,16 +79,25 @@ pub(super) struct FlowFacts {
 }
 
 /// A pinhole, likewise.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct PinholeFacts {
     pub(super) last_seen: u64,
-    pub(super) packets: u64,
     pub(super) expires: u64,
+    /// In ns.
     pub(super) idle: u64,
     pub(super) call: u64,
-    pub(super) senders: [Sender; MAX_SENDERS],
+    /// The first of those who may send; `further` has the others.
+    pub(super) sender: Sender,
+    pub(super) further: bool,
     pub(super) kind: u8,
     pub(super) slot: u32,
+    /// [`callgate_shared::media::flags`] bits.
+    pub(super) flags: u16,
+    pub(super) payload_types: [u64; 2],
+    /// The port it has learnt; 0 before.
+    pub(super) learnt: u16,
+    /// What it has measured before this packet.
+    pub(super) measures: Measures,
 }
 
 /// Other tables, watched: every answer is theirs, and every change is made to them.
@@ -126,15 +137,20 @@ impl<'t, T: Peek> Recorder<'t, T> {
     }
 
     fn pinhole_facts(&self, pinhole: &Pinhole) -> PinholeFacts {
+        let [sender, ..] = pinhole.senders(None);
         PinholeFacts {
             last_seen: self.tables.load(&pinhole.last_seen),
-            packets: self.tables.load(&pinhole.packets),
             expires: pinhole.expires,
-            idle: pinhole.idle,
+            idle: u64::from(pinhole.idle) * 1_000_000,
             call: pinhole.call,
-            senders: pinhole.senders,
+            sender,
+            further: pinhole.flags & flags::FURTHER != 0,
             kind: pinhole.kind,
-            slot: pinhole.slot,
+            slot: pinhole.slot.into(),
+            flags: pinhole.flags,
+            payload_types: pinhole.payload_types,
+            learnt: learnt_port(self.tables.load(&pinhole.learnt)).unwrap_or_default(),
+            measures: pinhole.measures(),
         }
     }
 }
@@ -224,6 +240,16 @@ impl<T: Peek> Tables for Recorder<'_, T> {
         let pinhole = self.tables.pinhole(key);
         self.note(Look::Pinhole(*key, pinhole.map(|pinhole| self.pinhole_facts(pinhole))));
         pinhole
+    }
+
+    fn further_senders(&self, key: &PinholeKey) -> Option<&FurtherSenders> {
+        let senders = self.tables.further_senders(key);
+        self.note(Look::FurtherSenders(senders.copied()));
+        senders
+    }
+
+    fn precise(&self, now: u64) -> u64 {
+        self.tables.precise(now)
     }
 
     fn fragment(&self, key: &FragmentKey) -> Option<u64> {

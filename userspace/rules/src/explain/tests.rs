@@ -2,7 +2,8 @@ use std::net::Ipv4Addr;
 use std::sync::atomic::AtomicU64;
 
 use callgate_shared::Addr;
-use callgate_shared::pinhole::{self, Pinhole, PinholeKey, Sender};
+use callgate_shared::media;
+use callgate_shared::pinhole::{self, FurtherSenders, Pinhole, PinholeKey};
 use callgate_shared::policy::ZONE_SELF;
 
 use jiff::Zoned;
@@ -264,17 +265,19 @@ fn a_pinhole_names_its_call_and_who_may_send() {
     let mut lab = Lab::new(RULES);
     let open = |lab: &mut Lab, transport, port, kind, inspect, call| {
         let key = PinholeKey { to: address(PBX), port, transport, pad: 0 };
-        let mut pinhole = Pinhole {
+        let pinhole = Pinhole {
             last_seen: AtomicU64::new(lab.now),
             expires: lab.now + 3_600 * SECOND,
-            idle: 60 * SECOND,
+            idle: 60_000,
             call,
+            from: address(PHONE),
             kind: kind as u8,
             inspect,
+            flags: media::flags::ENFORCE,
+            payload_types: [1 << 8, 1 << 37],
             ..Pinhole::default()
         };
-        pinhole.senders[0] = Sender { from: address(PHONE), port: 0, pad: [0; 2] };
-        lab.model.open(key, pinhole);
+        lab.model.open(key, pinhole, FurtherSenders::default());
     };
     open(&mut lab, 17, 20_000, pinhole::Kind::Rtp, 0, 7);
     open(&mut lab, 6, 30_001, pinhole::Kind::H245, 3, 7);
@@ -282,7 +285,9 @@ fn a_pinhole_names_its_call_and_who_may_send() {
     let media = lab.explain(&udp((PHONE, 9_000), (PBX, 20_000)));
     assert_eq!(stages(&media), ["parse", "sanity", "blocks", "pinhole", "verdict"]);
     let told = step(&media, Stage::Pinhole);
-    assert!(told.starts_with("rtp at 10.1.1.10:20000/udp: it admits this sender\nfor 192.0.2.1\n"), "{told}");
+    let fate = "rtp at 10.1.1.10:20000/udp: it admits this sender, but not this packet: not-rtp\n";
+    assert!(told.starts_with(fate), "{told}");
+    assert!(told.contains("for 192.0.2.1\npayload types 8, 101; enforced\n"), "{told}");
     assert!(told.ends_with("opened by call 7: sip the-call"), "{told}");
     let stranger = step(&lab.explain(&udp(([192, 0, 2, 9], 9_000), (PBX, 20_002))), Stage::Pinhole);
     assert!(stranger.contains("it does not admit this sender"), "{stranger}");

@@ -5,8 +5,9 @@ use std::net::{IpAddr, SocketAddr};
 use callgate_shared::flow::{FlowKey, ICMP, ICMPV6, Side, TCP, UDP, flags, state};
 use callgate_shared::judge::{Budget, FirstFragment, Verdict, Way, timeout};
 use callgate_shared::limit::{LimitKey, Rate, key};
+use callgate_shared::media;
 use callgate_shared::packet::{Fragment, Kind, LinkProtocol, Packet, is_echo, tcp};
-use callgate_shared::pinhole::{self, PinholeKey, Sender};
+use callgate_shared::pinhole::{self, FurtherSenders, PinholeKey, Sender};
 use callgate_shared::policy::{self, Action, Inspect, Policy, RuleEntry, ZONE_SELF, link_drops};
 use callgate_shared::{Addr, Reason};
 
@@ -77,7 +78,13 @@ impl Speaker<'_> {
                 let text = format!("no address has a pinhole at {}/{port}", protocol(*transport));
                 step(self.stage_of_stream(), text)
             }
-            Look::Pinhole(key, found) => (Some(self.pinhole(key, found.as_ref())), 1),
+            Look::Pinhole(key, found) => {
+                let further = match next {
+                    Some(Look::FurtherSenders(senders)) => senders.as_ref(),
+                    _ => None,
+                };
+                (Some(self.pinhole(key, found.as_ref(), further)), 1)
+            }
             Look::Flow(key, found) => (Some(self.flow(key, found.as_ref())), 1),
             Look::Conform { key, rate, arrival, conforms, .. } => {
                 (Some(self.limit(key, rate, *arrival, *conforms)), 1)
@@ -114,6 +121,7 @@ impl Speaker<'_> {
             | Look::TagClass(_)
             | Look::Cell(_)
             | Look::Vector
+            | Look::FurtherSenders(_)
             | Look::Rule(..) => (None, 1),
         }
     }
@@ -159,7 +167,12 @@ impl Speaker<'_> {
         if self.packet.quoted.protocol == 0 { Stage::Pinhole } else { Stage::Related }
     }
 
-    fn pinhole(&self, key: &PinholeKey, found: Option<&PinholeFacts>) -> Step {
+    fn pinhole(
+        &self,
+        key: &PinholeKey,
+        found: Option<&PinholeFacts>,
+        further: Option<&FurtherSenders>,
+    ) -> Step {
         let stage = self.stage_of_stream();
         let to = SocketAddr::new(key.to.into(), key.port);
         let transport = protocol(key.transport);
@@ -172,18 +185,19 @@ impl Speaker<'_> {
             _ => (&self.packet.source, self.packet.source_port),
         };
         let silent = self.now.saturating_sub(pinhole.last_seen);
-        let admits = |one: &Sender| one.from == *sender && (one.port == 0 || one.port == port);
+        let all: Vec<&Sender> =
+            std::iter::once(&pinhole.sender).chain(further.into_iter().flatten()).collect();
+        let admits = |one: &&Sender| one.from == *sender && (one.port == 0 || one.port == port);
         let fate = if self.now >= pinhole.expires {
-            "its life is over"
+            "its life is over".to_owned()
         } else if silent > pinhole.idle {
-            "it was silent for too long"
-        } else if pinhole.senders.iter().any(admits) {
-            "it admits this sender"
+            "it was silent for too long".to_owned()
+        } else if all.iter().any(admits) {
+            "it admits this sender".to_owned() + &self.broken_terms(pinhole)
         } else {
-            "it does not admit this sender"
+            "it does not admit this sender".to_owned()
         };
-        let senders: Vec<String> = pinhole
-            .senders
+        let senders: Vec<String> = all
             .iter()
             .filter(|sender| sender.from != Addr::UNSPECIFIED)
             .map(|sender| match sender.port {
@@ -195,15 +209,51 @@ impl Speaker<'_> {
             format!("for {}", senders.join(", ")),
             format!(
                 "{} packets; silent for {} of at most {}, closes in {} at the latest",
-                pinhole.packets,
+                pinhole.measures.packets,
                 time(silent),
                 time(pinhole.idle),
                 time(pinhole.expires.saturating_sub(self.now))
             ),
             self.call(pinhole.call),
         ];
+        if matches!(kind, "rtp" | "rtcp" | "rtcp-mux") {
+            notes.insert(1, terms(pinhole));
+        }
         notes.extend(self.admitted_by(pinhole.slot).map(|rule| format!("the call's signalling: {rule}")));
         Step::new(stage, format!("{kind} at {to}/{transport}: {fate}")).with(notes)
+    }
+
+    /// What the packet breaks of what was agreed, where it does.
+    fn broken_terms(&self, pinhole: &PinholeFacts) -> String {
+        let reason = self.verdict.reason;
+        let of_stream = matches!(
+            reason,
+            Reason::SecondSource
+                | Reason::NotRtp
+                | Reason::RtpHeader
+                | Reason::PayloadType
+                | Reason::Ssrc
+                | Reason::RtpSequence
+                | Reason::RtcpCompound
+                | Reason::RtcpLength
+                | Reason::RtcpType
+                | Reason::NotAnnounced
+                | Reason::MediaRate
+                | Reason::NotUdptl
+        );
+        let [head, ssrc] = [0, 2].map(|word| u32::from_be(self.packet.payload_start[word]));
+        match reason {
+            Reason::PassObserved => ", and observes only: the packet breaks what was agreed".to_owned(),
+            Reason::PayloadType => format!(", but not payload type {}", head >> 16 & 0x7f),
+            Reason::Ssrc => match pinhole.measures.ssrc {
+                Some(known) => format!(", but not SSRC {ssrc:#010x}: its stream has {known:#010x}"),
+                None => format!(", but not SSRC {ssrc:#010x}"),
+            },
+            Reason::RtpSequence => format!(", but not sequence number {}", head & 0xffff),
+            Reason::SecondSource => format!(", but has learnt port {}", pinhole.learnt),
+            _ if of_stream => format!(", but not this packet: {}", reason.name()),
+            _ => String::new(),
+        }
     }
 
     fn call(&self, number: u64) -> String {
@@ -402,6 +452,27 @@ impl Speaker<'_> {
             .then(|| "in the table of known peers, which a flood of strangers cannot fill".to_owned());
         Step::new(Stage::Memory, text).with(read).with(peer)
     }
+}
+
+/// What was agreed of a stream.
+fn terms(pinhole: &PinholeFacts) -> String {
+    let types: Vec<String> = (0..128_usize)
+        .filter(|number| pinhole.payload_types[number / 64] >> (number % 64) & 1 != 0)
+        .map(|number| number.to_string())
+        .collect();
+    let types = if types.is_empty() { "any".to_owned() } else { types.join(", ") };
+    let has = |flag| pinhole.flags & flag != 0;
+    let mut text = format!("payload types {types}");
+    for (flag, name) in
+        [(media::flags::STUN, "STUN"), (media::flags::DTLS, "DTLS"), (media::flags::ZRTP, "ZRTP")]
+    {
+        if has(flag) {
+            text += ", ";
+            text += name;
+        }
+    }
+    text += if has(media::flags::ENFORCE) { "; enforced" } else { "; observed only" };
+    text
 }
 
 /// What the rules are asked for.

@@ -77,7 +77,7 @@ fn unreachable(set: &RuleSet, rule: &Rule, by: &BTreeSet<usize>) -> Diagnostic {
         ),
         _ => (format!("rules {names} match all of its packets first"), "they do", "them".to_owned()),
     };
-    let does = |rule: &Rule| (rule.action, rule.limit, rule.log, rule.media.clone());
+    let does = |rule: &Rule| (rule.action, rule.limit, rule.log, rule.media.clone(), rule.handling);
     let same = rules.iter().all(|other| does(other) == does(rule));
     let suggestion = if same {
         format!("remove it: {they} the same")

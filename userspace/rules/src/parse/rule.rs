@@ -17,14 +17,15 @@ use crate::files::Files;
 use crate::inspect::{H323Policy, InspectPolicies, SipPolicy};
 use crate::prefixes::{Addresses, PrefixSet};
 use crate::ruleset::{
-    Above, Limit, MediaAuthority, Per, Period, Protocol, Rule, RuleAction, Zone, ZoneSet, zone_number,
+    Above, Handling, Limit, MediaAuthority, Per, Period, Protocol, Rule, RuleAction, Zone, ZoneSet,
+    zone_number,
 };
 use crate::schedule::Schedule;
 use crate::service::{self, Ports, Service};
 use crate::suggest::suggest;
 
 /// Keys of a `[[rule]]`.
-pub(super) const KEYS: [&str; 18] = [
+pub(super) const KEYS: [&str; 21] = [
     "action",
     "advisory",
     "dscp",
@@ -35,6 +36,9 @@ pub(super) const KEYS: [&str; 18] = [
     "limit",
     "log",
     "media",
+    "media_checks",
+    "media_dscp",
+    "media_path",
     "name",
     "reason",
     "service",
@@ -102,7 +106,8 @@ pub(super) fn rule(
     let limit = limit(checker, section, verb);
     let log = section.get("log").and_then(|value| checker.boolean("log", value)).unwrap_or_default();
     let advisory = section.get("advisory").and_then(|value| label(checker, "advisory", value));
-    let media = media(checker, section, verb, names);
+    let mut handling = handling(checker, section, verb);
+    let media = media(checker, section, verb, names, &mut handling);
     let h323 = h323(checker, section, protocol, names, policies);
     let sip = sip(checker, section, protocol, given);
 
@@ -128,6 +133,7 @@ pub(super) fn rule(
         log,
         advisory: advisory.map(|word| word.text.to_owned()),
         media,
+        handling,
         h323,
         sip,
         rtp: false,
@@ -396,18 +402,48 @@ pub(super) fn tls_media(
     vec![there, media("media back", &rule.to, &rule.from)]
 }
 
+/// `media_checks`, `media_path` and `media_dscp`.
+fn handling(checker: &mut Checker<'_>, section: &Section<'_>, verb: Option<Verb>) -> Handling {
+    for key in ["media_checks", "media_path", "media_dscp"] {
+        if section.get(key).is_some() && verb.is_some_and(|verb| verb != Verb::Inspect) {
+            only_with(checker, section, key, "`action = \"inspect\"`");
+        }
+    }
+    let mut chosen = |key, choices: &[(&str, bool)]| {
+        section.get(key).and_then(|value| checker.choice(key, value, choices))
+    };
+    let enforce = chosen("media_checks", &[("enforce", true), ("observe", false)]).unwrap_or(true);
+    let fast = chosen("media_path", &[("fast", true), ("stack", false)]).unwrap_or(false);
+    let dscp = section.get("media_dscp").and_then(|value| match value.get_ref().as_str() {
+        Some("trust") => None,
+        _ => tags::dscp(checker, "media_dscp", value),
+    });
+    Handling { enforce, fast, dscp }
+}
+
 fn media(
     checker: &mut Checker<'_>,
     section: &Section<'_>,
     verb: Option<Verb>,
     names: &Names<'_>,
+    handling: &mut Handling,
 ) -> MediaAuthority {
     let Some(value) = section.get("media") else { return MediaAuthority::Signaller };
     if verb.is_some_and(|verb| verb != Verb::Inspect) {
         only_with(checker, section, "media", "`action = \"inspect\"`");
     }
-    if value.get_ref().as_str() == Some("signaller") {
-        return MediaAuthority::Signaller;
+    match value.get_ref().as_str() {
+        Some("signaller") => return MediaAuthority::Signaller,
+        // Short for `media_checks`, where nobody else's addresses are to be named.
+        Some("observe" | "enforce") => {
+            if section.get("media_checks").is_some() {
+                let message = "`media` and `media_checks` both say what is checked".to_owned();
+                checker.error_with(&value.span(), message, "write `media_checks` alone");
+            }
+            handling.enforce = value.get_ref().as_str() == Some("enforce");
+            return MediaAuthority::Signaller;
+        }
+        _ => {}
     }
     match addresses(checker, "media", value, names) {
         Addresses::Any => MediaAuthority::Any,

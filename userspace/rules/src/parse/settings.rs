@@ -10,12 +10,13 @@ use super::addresses::{Names, set_of};
 use super::checker::{Checker, Root, Section, Value};
 use super::limit::rate;
 use crate::diagnostic::Severity;
-use crate::ruleset::{Budget, Budgets, Mode, OnAlgDown, Scan, Settings, Xdp, Zone, zone_number};
+use crate::ruleset::{Budget, Budgets, ByProtocol, Mode, OnAlgDown, Scan, Settings, Xdp, Zone, zone_number};
 use crate::service;
 use crate::suggest::suggest;
 
 /// Keys of `[settings]`.
-pub(super) const KEYS: [&str; 17] = [
+pub(super) const KEYS: [&str; 18] = [
+    "audio_alarm",
     "call_max",
     "challenge",
     "default",
@@ -37,6 +38,8 @@ pub(super) const KEYS: [&str; 17] = [
 /// Keys of its `timeouts`.
 pub(super) const TIMEOUTS: [&str; 8] =
     ["icmp", "other", "signalling", "tcp_closing", "tcp_established", "tcp_opening", "udp", "udp_opening"];
+/// Keys of its `media_idle` and `media_held`, where they are tables.
+pub(super) const BY_PROTOCOL: [&str; 5] = ["default", "h323", "mgcp", "sccp", "sip"];
 /// Keys of its `half_open`.
 pub(super) const HALF_OPEN: [&str; 2] = ["destination", "source"];
 /// Keys of `[scan]`.
@@ -80,8 +83,13 @@ fn lay_over(checker: &mut Checker<'_>, section: &Section<'_>, names: &Names<'_>,
                 let options = [("auto", Xdp::Auto), ("native", Xdp::Native), ("generic", Xdp::Generic)];
                 set(&mut settings.xdp, checker.choice(key, value, &options));
             }
-            "media_idle" => set(&mut settings.media_idle, checker.duration(key, value)),
-            "media_held" => set(&mut settings.media_held, checker.duration(key, value)),
+            "media_idle" => by_protocol(checker, key, value, &mut settings.media_idle),
+            "media_held" => by_protocol(checker, key, value, &mut settings.media_held),
+            "audio_alarm" => {
+                let off = matches!(value.get_ref(), DeValue::String(text) if text.as_ref() == "off");
+                let wanted = if off { Some(Duration::ZERO) } else { checker.duration(key, value) };
+                set(&mut settings.audio_alarm, wanted);
+            }
             "call_max" => set(&mut settings.call_max, checker.duration(key, value)),
             "time_zone" => settings.time_zone = time_zone(checker, value),
             "new_flows" => set(&mut settings.budgets.new_flows, budget(checker, value)),
@@ -165,6 +173,27 @@ fn media_ports(checker: &mut Checker<'_>, value: &Value<'_>, settings: &mut Sett
 }
 
 /// One word for every zone but `self`, or a table of zones.
+/// A time, or a table of them.
+fn by_protocol(checker: &mut Checker<'_>, key: &str, value: &Value<'_>, times: &mut ByProtocol) {
+    if !matches!(value.get_ref(), DeValue::Table(_)) {
+        return set(&mut times.default, checker.duration(key, value));
+    }
+    let Some(section) = checker.table(key, value) else { return };
+    checker.known_keys(&section, &BY_PROTOCOL);
+    for (key, value) in section.entries() {
+        let key: &str = key.get_ref();
+        let ByProtocol { default, h323, mgcp, sccp, sip } = times;
+        match key {
+            "default" => set(default, checker.duration(key, value)),
+            "h323" => *h323 = checker.duration(key, value).or(*h323),
+            "mgcp" => *mgcp = checker.duration(key, value).or(*mgcp),
+            "sccp" => *sccp = checker.duration(key, value).or(*sccp),
+            "sip" => *sip = checker.duration(key, value).or(*sip),
+            _ => {}
+        }
+    }
+}
+
 fn defaults(
     checker: &mut Checker<'_>,
     value: &Value<'_>,

@@ -89,29 +89,24 @@ pub(super) fn dscps(checker: &mut Checker<'_>, value: &Value<'_>) -> Option<u64>
     empty_list(checker, "dscp", value, items.is_empty());
     let mut bits = 0;
     for item in items {
-        let number = match item.get_ref() {
-            DeValue::String(text) => {
-                let named = DSCPS
-                    .iter()
-                    .find(|(name, _)| *name == text.as_ref())
-                    .map(|(_, number)| u32::from(*number));
-                if named.is_none() {
-                    let suggestion = match text.parse::<u32>() {
-                        Ok(number) => Some(format!("did you mean `{number}`, without quotes?")),
-                        Err(_) => suggest(text, DSCPS.iter().map(|(name, _)| *name)),
-                    };
-                    checker.add(
-                        Severity::Error,
-                        &item.span(),
-                        format!("there is no DSCP `{text}`"),
-                        suggestion,
-                    );
-                }
-                named
-            }
-            _ => checker.integer("dscp", item, 0..=63),
-        };
-        bits |= number.map_or(0, |number| 1u64 << number);
+        let number = dscp(checker, "dscp", item);
+        bits |= number.map_or(0, |number| 1_u64 << number);
     }
     (bits != 0).then_some(bits)
+}
+
+/// A name or a number.
+pub(super) fn dscp(checker: &mut Checker<'_>, what: &str, item: &Value<'_>) -> Option<u8> {
+    let DeValue::String(text) = item.get_ref() else {
+        return checker.integer(what, item, 0..=63).and_then(|number| u8::try_from(number).ok());
+    };
+    let named = DSCPS.iter().find(|(name, _)| *name == text.as_ref()).map(|(_, number)| *number);
+    if named.is_none() {
+        let suggestion = match text.parse::<u32>() {
+            Ok(number) => Some(format!("did you mean `{number}`, without quotes?")),
+            Err(_) => suggest(text, DSCPS.iter().map(|(name, _)| *name)),
+        };
+        checker.add(Severity::Error, &item.span(), format!("there is no DSCP `{text}`"), suggestion);
+    }
+    named
 }

@@ -4,7 +4,7 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use callgate_shared::limit;
-use callgate_shared::policy::{Action, MAX_ZONES, Timeouts, ZONE_SELF, policy_flags};
+use callgate_shared::policy::{Action, Inspect, MAX_ZONES, Timeouts, ZONE_SELF, policy_flags};
 use jiff::tz::TimeZone;
 
 use super::limit::Period;
@@ -26,9 +26,11 @@ pub struct Settings {
     /// Silence after which flows are forgotten.
     pub timeouts: Timeouts,
     /// Silence after which an open media stream closes.
-    pub media_idle: Duration,
+    pub media_idle: ByProtocol,
     /// Silence after which a held media stream closes.
-    pub media_held: Duration,
+    pub media_held: ByProtocol,
+    /// Silence of an answered call's audio, one way or both, that is told as an event; zero: it is not.
+    pub audio_alarm: Duration,
     /// The longest a call can last.
     pub call_max: Duration,
     /// Where the times of the rules' `when` are told; `None`: where this machine is.
@@ -54,8 +56,9 @@ impl Default for Settings {
             xdp: Xdp::Auto,
             defaults,
             timeouts: Timeouts::default(),
-            media_idle: Duration::from_secs(120),
-            media_held: Duration::from_secs(900),
+            media_idle: ByProtocol::all(Duration::from_secs(120)),
+            media_held: ByProtocol::all(Duration::from_secs(900)),
+            audio_alarm: Duration::from_secs(10),
             call_max: Duration::from_secs(24 * 3600),
             time_zone: None,
             budgets: Budgets::default(),
@@ -63,6 +66,40 @@ impl Default for Settings {
             never_block: PrefixSet::default(),
             scan: Scan::default(),
         }
+    }
+}
+
+/// A time, and what it is for the calls of some protocols.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ByProtocol {
+    /// For those that are not named.
+    pub default: Duration,
+    /// H.323.
+    pub h323: Option<Duration>,
+    /// MGCP.
+    pub mgcp: Option<Duration>,
+    /// SCCP.
+    pub sccp: Option<Duration>,
+    /// SIP.
+    pub sip: Option<Duration>,
+}
+
+impl ByProtocol {
+    /// The same for every protocol.
+    pub const fn all(default: Duration) -> Self {
+        Self { default, h323: None, mgcp: None, sccp: None, sip: None }
+    }
+
+    /// What holds for calls that this protocol signals.
+    pub fn of(&self, protocol: Inspect) -> Duration {
+        let own = match protocol {
+            Inspect::Sip => self.sip,
+            Inspect::H225 | Inspect::H245 | Inspect::Ras => self.h323,
+            Inspect::Sccp => self.sccp,
+            Inspect::Mgcp => self.mgcp,
+            _ => None,
+        };
+        own.unwrap_or(self.default)
     }
 }
 

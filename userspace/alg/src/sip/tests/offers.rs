@@ -87,7 +87,14 @@ fn a_reinvite_opens_the_new_place_beside_the_old_until_it_is_answered() {
     );
     assert_eq!(
         lab.send(BOB, ALICE, again.reply(200, "b").sdp(&audio(BOB, 30_000))),
-        ["close 192.0.2.1:20000 moved", "close 192.0.2.1:20001 moved"]
+        [
+            // Agreed beside what was offered, then alone; and the other end, which has another negotiation too.
+            "update rtp 192.0.2.1:20100 from 198.51.100.7",
+            "update rtp 198.51.100.7:30000 from 192.0.2.1",
+            "close 192.0.2.1:20000 moved",
+            "close 192.0.2.1:20001 moved",
+            "update rtp 192.0.2.1:20100 from 198.51.100.7",
+        ]
     );
     assert_eq!(lab.open(), ["192.0.2.1:20100<198.51.100.7", "198.51.100.7:30000<192.0.2.1"]);
 }
