@@ -176,13 +176,49 @@ impl Session {
         self.manager.hear()
     }
 
-    /// The call manager says what was dialled, and whether the phone hears it.
+    /// The call manager says what was dialled, and whether the phone hears it. If not, it is asked something, and the
+    /// call manager reads that the phone has hung up.
     ///
     /// # Errors
-    /// When it cannot be sent.
+    /// When something else arrives, or nothing in time.
     pub fn dialled(&mut self, number: &str, channel: Channel) -> Result<bool> {
         self.manager.send(&wire::dialed_number(self.version, number, channel.call))?;
-        Ok(self.phone.expect(id::DIALED_NUMBER).is_ok())
+        let heard = self.phone.hear()?;
+        if heard.id == id::DIALED_NUMBER {
+            return Ok(true);
+        }
+        let hook = self.answer(&heard, id::ON_HOOK)?;
+        ensure!((hook.number(12)?, hook.number(16)?) == (1, channel.call), "it names {:02x?}", hook.bytes);
+        Ok(false)
+    }
+
+    /// Somebody calls the phone: the call, and whether it rings. If not, it is asked something, and the call manager
+    /// reads that the phone has ended the call.
+    ///
+    /// # Errors
+    /// When something else arrives, or nothing in time.
+    pub fn comes(&mut self, calling: &str, called: &str) -> Result<(Channel, bool)> {
+        /// Behind the header: key, line, call.
+        const END_CALL: u32 = 9;
+        let (version, channel) = (self.version, new_channel());
+        self.call_state(state::RING_IN, channel)?;
+        let info = wire::call_info(version, calling, called, channel.call);
+        self.manager.send(&[info, wire::ring(version, channel.call)].concat())?;
+        let heard = self.phone.hear()?;
+        let rings = self.phone.expect(id::SET_RINGER)?.number(12)? != 1;
+        if heard.id != id::CAPABILITIES_REQ {
+            return Ok((channel, rings));
+        }
+        let key = self.answer(&heard, id::SOFT_KEY_EVENT)?;
+        let names = (key.number(12)?, key.number(16)?, key.number(20)?);
+        ensure!(names == (END_CALL, 1, channel.call) && !rings, "it rings, and names {:02x?}", key.bytes);
+        Ok((channel, false))
+    }
+
+    /// The phone answers what it is asked; what the call manager, which has not asked, reads instead.
+    fn answer(&mut self, question: &Message, id: u32) -> Result<Message> {
+        ensure!(question.id == id::CAPABILITIES_REQ, "message {:#06x} instead of a question", question.id);
+        self.ask(&wire::capabilities(self.version), id)
     }
 
     /// The call manager says where a call stands.

@@ -5,9 +5,10 @@
 use std::net::IpAddr;
 use std::process::Command;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use callgate_api::{Page, Record};
 use callgate_lab::daemon::set_clock;
 use callgate_lab::fixture::{Shared, Turn};
 use callgate_lab::h323::new_call;
@@ -174,8 +175,8 @@ fn by_h323(caller: &Host, desk: &Listener, calling: &str, called: &str) -> Resul
 }
 
 /// A number, key by key: whether the call manager reads all of it and the phone what it makes of it. If not, the call
-/// manager reads that the phone has hung up; or the connection is over, where the digits could have been the beginning
-/// of a number that may be called.
+/// manager reads that the phone has hung up: in place of a key, or, where the digits could have been the beginning of a
+/// number that may be called, once it has said what was dialled.
 fn by_sccp(session: &mut Session, called: &str) -> Result<bool> {
     let channel = session.lift()?;
     for key in called.chars() {
@@ -187,7 +188,7 @@ fn by_sccp(session: &mut Session, called: &str) -> Result<bool> {
         ensure!(message.id == id::KEYPAD_BUTTON, "message {:#06x} arrives", message.id);
     }
     if !session.dialled(called, channel)? {
-        ensure!(session.phone.is_closed() && session.manager.is_closed(), "the connection goes on");
+        session.call_state(state::ON_HOOK, channel)?;
         return Ok(false);
     }
     session.call_state(state::RING_OUT, channel)?;
@@ -233,26 +234,88 @@ fn each_number_over_sccp() -> Result<()> {
                 current = Some((caller.to_owned(), phone(turn, &manager, Family::V4.phone(0), caller)?));
             }
             let (_, session) = current.as_mut().context("a phone")?;
-            let through = by_sccp(session, called)?;
-            if !through && session.phone.is_closed() {
-                current = None;
-            }
-            Ok(through)
+            by_sccp(session, called)
         })?;
         current.map_or(Ok(()), |(_, session)| session.leave())
     })
 }
 
-/// A speed dial's digits are the call manager's: the phone that may not call there loses its connection.
+/// A speed dial's digits are the call manager's: it reads that the phone which may not call there has hung up. The
+/// phone's other calls, and its connection, know nothing of it.
 #[test]
 fn a_number_that_the_call_manager_dials() -> Result<()> {
     with_lab("a_number_that_the_call_manager_dials", |turn| {
         let manager = CallManager::listen(turn.lab.inside(), Family::V4.call_manager(0))?;
-        let mut session = phone(turn, &manager, Family::V4.phone(0), "1157")?;
-        let channel = session.lift()?;
-        ensure!(!session.dialled("9011442071234567", channel)?, "the phone hears it");
-        ensure!(session.phone.is_closed() && session.manager.is_closed(), "the connection goes on");
+        for version in Version::ALL {
+            let (ns, ip) = (turn.lab.outside(), Family::V4.phone(0));
+            let mut session = Session::registered(ns, ip, &manager, version)?;
+            session.has_number("1157")?;
+            let held = session.lift()?;
+            ensure!(session.dialled(FAR, held)?, "{version:?}: a call that is permitted is not heard of");
+            session.call_state(state::CONNECTED, held)?;
+            let channel = session.lift()?;
+            ensure!(!session.dialled("9011442071234567", channel)?, "{version:?}: the phone hears it");
+            session.call_state(state::ON_HOOK, channel)?;
+            let calls = turn.firewall.calls()?;
+            ensure!(calls.len() == 1 && calls[0].callee.party.ends_with(FAR), "{version:?}: {calls:?}");
+            session.call_state(state::ON_HOOK, held)?;
+            ensure!(by_sccp(&mut session, "918005550100")?, "{version:?}: the next call");
+            session.leave()?;
+        }
         Ok(())
+    })
+}
+
+/// What calls a phone takes: the lobby's none from outside. It does not ring for one, the call manager reads that it has
+/// ended the call, no media opens for it, and the history has it.
+#[test]
+fn a_call_that_comes_to_a_phone() -> Result<()> {
+    with_lab("a_call_that_comes_to_a_phone", |turn| {
+        let database = turn.lab.dir().join("comes.db");
+        let history = format!("[history]\ndatabase = {database:?}\n\n[policy]\n");
+        let takes = "outgoing = [\"internal\", \"toll-free\", \"local\"]";
+        let inside = format!("{takes}\nincoming = [\"internal\"]");
+        turn.firewall.reload(&shipped(&[("[policy]\n", &history), (takes, &inside)])?)?;
+        let manager = CallManager::listen(turn.lab.inside(), Family::V4.call_manager(0))?;
+        for version in Version::ALL {
+            let (ns, ip) = (turn.lab.outside(), Family::V4.phone(0));
+            let mut session = Session::registered(ns, ip, &manager, version)?;
+            session.has_number("1801")?;
+            // Within a call, which it must not disturb.
+            let (talk, rings) = session.comes("1150", "1801")?;
+            ensure!(rings, "{version:?}: a call from inside does not ring");
+            session.call_state(state::CONNECTED, talk)?;
+            let stream = session.open(talk, Family::V4.call_manager(0))?;
+            let before = turn.firewall.last_event()?;
+            let (channel, rings) = session.comes(FAR, "1801")?;
+            ensure!(!rings, "{version:?}: a call from outside rings");
+            let told = turn.firewall.events(before)?;
+            ensure!(told.iter().any(|row| row.text.ends_with("(incoming)")), "{version:?}: {told:?}");
+            ensure!(turn.firewall.calls()?.len() == 1, "{version:?}: it is listed");
+            session.call_state(state::ON_HOOK, channel)?;
+            session.close(talk)?;
+            session.call_state(state::ON_HOOK, talk)?;
+            let outcome = stream.finish()?;
+            ensure!(outcome.is_whole(), "{version:?}: {outcome:?}");
+            session.leave()?;
+        }
+        let until = Instant::now() + Duration::from_secs(10);
+        loop {
+            let output = turn.firewall.fwctl(&["history", "--refused", "--json"])?;
+            let page: Result<Page<Record>, _> = serde_json::from_slice(&output.stdout);
+            let rows = page.map(|page| page.rows).unwrap_or_default();
+            let right = |row: &Record| {
+                row.verdict == "incoming"
+                    && row.caller_signalled == FAR
+                    && row.called == "1801"
+                    && row.released_by.as_deref() == Some("firewall")
+            };
+            if rows.len() == Version::ALL.len() && rows.iter().all(right) {
+                return Ok(());
+            }
+            ensure!(Instant::now() < until, "the history has {rows:#?}");
+            thread::sleep(Duration::from_millis(50));
+        }
     })
 }
 

@@ -39,20 +39,30 @@ pub mod id {
     pub const OFF_HOOK: u32 = 0x0006;
     /// It is put down.
     pub const ON_HOOK: u32 = 0x0007;
+    /// What the phone can do.
+    pub const CAPABILITIES_RES: u32 = 0x0010;
     /// Where the phone receives audio.
     pub const OPEN_RECEIVE_CHANNEL_ACK: u32 = 0x0022;
+    /// A key beside the display is pressed.
+    pub const SOFT_KEY_EVENT: u32 = 0x0026;
     /// The phone leaves.
     pub const UNREGISTER: u32 = 0x0027;
     /// Where the phone receives video.
     pub const OPEN_MULTIMEDIA_RECEIVE_CHANNEL_ACK: u32 = 0x0031;
     /// The phone is welcome.
     pub const REGISTER_ACK: u32 = 0x0081;
+    /// How the phone rings.
+    pub const SET_RINGER: u32 = 0x0085;
     /// Where the phone must send audio.
     pub const START_MEDIA_TRANSMISSION: u32 = 0x008a;
     /// It must send no more audio.
     pub const STOP_MEDIA_TRANSMISSION: u32 = 0x008b;
+    /// Who calls whom, up to version 16.
+    pub const CALL_INFO: u32 = 0x008f;
     /// The number of a line.
     pub const LINE_STAT: u32 = 0x0092;
+    /// What can the phone do?
+    pub const CAPABILITIES_REQ: u32 = 0x009b;
     /// An answer to [`KEEP_ALIVE`].
     pub const KEEP_ALIVE_ACK: u32 = 0x0100;
     /// The phone is to receive audio.
@@ -73,6 +83,8 @@ pub mod id {
     pub const STOP_MULTIMEDIA_TRANSMISSION: u32 = 0x0133;
     /// It is to receive no more video.
     pub const CLOSE_MULTIMEDIA_RECEIVE_CHANNEL: u32 = 0x0136;
+    /// Who calls whom, from version 17 on.
+    pub const CALL_INFO_DYNAMIC: u32 = 0x014a;
     /// From where the phone sends audio.
     pub const START_MEDIA_TRANSMISSION_ACK: u32 = 0x0154;
     /// From where the phone sends video.
@@ -87,6 +99,8 @@ pub mod state {
     pub const ON_HOOK: u32 = 2;
     /// The other end rings.
     pub const RING_OUT: u32 = 3;
+    /// The phone rings.
+    pub const RING_IN: u32 = 4;
     /// Answered.
     pub const CONNECTED: u32 = 5;
     /// Held.
@@ -225,6 +239,14 @@ impl Message {
         self.address(version, if self.id == id::START_MULTIMEDIA_TRANSMISSION { 24 } else { 20 })
     }
 
+    /// The integer at an offset.
+    ///
+    /// # Errors
+    /// When it is too short for that.
+    pub fn number(&self, at: usize) -> Result<u32> {
+        u32_at(&self.bytes, at)
+    }
+
     fn address(&self, version: Version, at: usize) -> Result<SocketAddr> {
         let short = || format!("no address in message {:#06x}", self.id);
         if !version.is_typed() {
@@ -314,6 +336,39 @@ pub fn dialed_number(version: Version, number: &str, call: u32) -> Vec<u8> {
 pub fn call_state(version: Version, state: u32, call: u32) -> Vec<u8> {
     let mut message = Writer::new(version, id::CALL_STATE);
     message.u32s(&[state, 1, call, 0, 4, 0]);
+    message.end()
+}
+
+/// The phone can do G.711 alone; there is room for eighteen codecs.
+pub fn capabilities(version: Version) -> Vec<u8> {
+    let mut message = Writer::new(version, id::CAPABILITIES_RES);
+    message.u32s(&[1, G711U, PTIME, 0, 0]).pad(16 + 18 * 16);
+    message.end()
+}
+
+/// Who calls whom on line 1, the call coming in.
+pub fn call_info(version: Version, calling: &str, called: &str, call: u32) -> Vec<u8> {
+    const INBOUND: u32 = 1;
+    if !version.is_typed() {
+        let mut message = Writer::new(version, id::CALL_INFO);
+        message.text("", 40).text(calling, 24).text("", 40).text(called, 24).u32s(&[1, call, INBOUND]);
+        return message.end();
+    }
+    let mut message = Writer::new(version, id::CALL_INFO_DYNAMIC);
+    message.u32s(&[1, call, INBOUND, 0, 0, 0, 0, 0]);
+    let numbers: &[&str] =
+        if version.0 >= 18 { &[calling, "", "", called, "", ""] } else { &[calling, "", called, ""] };
+    for number in numbers {
+        message.bytes(number.as_bytes()).zeros(1);
+    }
+    message.end()
+}
+
+/// The phone rings for a call on line 1.
+pub fn ring(version: Version, call: u32) -> Vec<u8> {
+    const INSIDE: u32 = 2;
+    let mut message = Writer::new(version, id::SET_RINGER);
+    message.u32s(&[INSIDE, 1, 1, call]);
     message.end()
 }
 

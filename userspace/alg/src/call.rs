@@ -238,6 +238,9 @@ pub struct Granted {
     pub called: String,
     /// It is an emergency call: nothing refuses it, and no limit ends it.
     pub emergency: bool,
+    /// The firewall has seen it come to the called party, not its caller make it.
+    #[serde(default)]
+    pub comes: bool,
     /// Why it is refused after all, and about to end.
     #[serde(skip)]
     pub(crate) refused: Option<&'static str>,

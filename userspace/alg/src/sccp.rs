@@ -10,7 +10,7 @@
 //!   addresses of phones that are registered with it; others only as the rule says ([`Core::authorise`]).
 //! - Media outlives the signalling connection until it is silent: call managers preserve calls so.
 //!
-//! What is refused resets the connection and is told by an event. Left to others: TCP streams
+//! What is refused is told by an event, and resets the connection; a call that the call policy refuses ends alone. Left to others: TCP streams
 //! ([`crate::streams`]), pinholes ([`crate::pinholes`]), what is admitted ([`callgate_rules::SccpPolicy`]).
 
 mod dialling;
@@ -136,7 +136,7 @@ impl Tracker {
         if session.calls.get(&reference).is_some_and(|known| known.id == call.id) {
             session.drop_call(reference);
             if reason == EndReason::Limit {
-                session.refuse(reference);
+                session.refuse(reference, held.line, false);
                 session.limited = Some(reference).filter(|_| held.on_line && session.whole);
             }
         }
@@ -241,6 +241,16 @@ impl Tracker {
         {
             return verdict;
         }
+        if message.id == SET_RINGER
+            && let Some(verdict) = dialling::hushes(session, frame)
+        {
+            return verdict;
+        }
+        if CAPABILITIES.contains(&message.id)
+            && let Some(verdict) = dialling::answers(session, frame)
+        {
+            return verdict;
+        }
         match message.body {
             Body::Register(register) => return self.register(core, context, session, &register),
             Body::TokenRequest(name) => return self.token(core, context, session, name),
@@ -274,6 +284,10 @@ impl Tracker {
 
 /// What a phone sends every now and then.
 const KEEP_ALIVE: u32 = 0x0000;
+/// How a phone shall ring.
+const SET_RINGER: u32 = 0x0085;
+/// What a phone answers CapabilitiesReq with: CapabilitiesRes, and UpdateCapabilities in three forms.
+const CAPABILITIES: [u32; 4] = [0x0010, 0x0030, 0x0043, 0x0044];
 
 /// The messages of a call that nobody needs before registration.
 fn is_call(id: u32) -> bool {

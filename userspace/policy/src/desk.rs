@@ -131,10 +131,11 @@ struct Clock {
 
 /// Which way a call is seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Way {
+pub enum Way {
     /// Somebody makes it.
     Out,
-    /// It comes to somebody.
+    /// It comes to somebody. Who brings it is known by address alone: what it says of the caller is another's number,
+    /// and that one has been asked for his call where he made it.
     In,
 }
 
@@ -228,29 +229,21 @@ impl Desk {
 
     /// Decides about an attempt. Where it may go on it is counted until [`Self::ended`].
     pub fn decide(&mut self, attempt: &Attempt<'_>, now: Now) -> Decision {
-        let at = self.at(now);
-        let plan = self.plan.clone();
-        let (decision, asked, needed) = self.weigh(&plan, attempt, Way::Out, at);
-        self.settle(&plan, attempt, (decision, asked, needed), at)
+        self.answer(attempt, Way::Out, now)
     }
 
     /// Decides about a call that comes to a party, whoever has dialled what: whether it takes calls from this number, and
-    /// whether there is room. Needs no permission, as nobody can tell which.
+    /// whether there is room. Needs no permission, as nobody can tell which. It counts towards the limits of who brings
+    /// it, known by address; a refusal is no sign of fraud, since that one has dialled nothing.
     pub fn receive(&mut self, attempt: &Attempt<'_>, now: Now) -> Decision {
-        let at = self.at(now);
-        let plan = self.plan.clone();
-        let weighed = self.weigh(&plan, attempt, Way::In, at);
-        self.settle(&plan, attempt, weighed, at)
+        self.answer(attempt, Way::In, now)
     }
 
-    /// Carries out what was decided.
-    fn settle(
-        &mut self,
-        plan: &Plan,
-        attempt: &Attempt<'_>,
-        (mut decision, asked, needed): (Decision, Asked, Option<usize>),
-        at: Millis,
-    ) -> Decision {
+    /// Decides, and counts what was decided.
+    fn answer(&mut self, attempt: &Attempt<'_>, way: Way, now: Now) -> Decision {
+        let at = self.at(now);
+        let plan = self.plan.clone();
+        let (mut decision, asked, needed) = self.weigh(&plan, attempt, way, at);
         if decision.emergency || decision.pin {
             decision.ticket = self.uncounted(asked.account);
             let account = self.accounts.get_mut(asked.account);
@@ -264,8 +257,11 @@ impl Desk {
             return decision;
         }
         match decision.verdict {
-            Verdict::Permit => self.permitted(plan, &mut decision, &asked, needed, at),
-            Verdict::Refuse(why) => self.refused(plan, &mut decision, &asked, why, at),
+            Verdict::Permit => self.permitted(&plan, &mut decision, &asked, needed, at),
+            Verdict::Refuse(why) if way == Way::Out => {
+                self.refused(&plan, &mut decision, &asked, why, at);
+            }
+            Verdict::Refuse(_) => {}
         }
         decision
     }
@@ -308,15 +304,15 @@ impl Desk {
 
     /// Counts a call that is up already, without judging it: one that was taken up after a restart. `None`
     /// where there are too many.
-    pub fn adopt(&mut self, attempt: &Attempt<'_>, answered: bool, now: Now) -> Option<Ticket> {
+    pub fn adopt(&mut self, attempt: &Attempt<'_>, way: Way, answered: bool, now: Now) -> Option<Ticket> {
         let at = self.at(now);
         let plan = self.plan.clone();
         let called = attempt.called.iter().find_map(|name| plan.dialled(name));
-        let asked = self.asked(&plan, attempt, called.as_ref(), at);
+        let asked = self.asked(&plan, attempt, way, called.as_ref(), at);
         let ticket = if plan.is_emergency(attempt.called) {
             self.uncounted(asked.account)?
         } else {
-            let needed = plan.needs(called.as_ref()).ok().flatten();
+            let needed = if way == Way::In { None } else { plan.needs(called.as_ref()).ok().flatten() };
             self.count(&plan, &asked, needed, called.map(|called| called.normal), at)?
         };
         if answered {
@@ -457,7 +453,7 @@ impl Desk {
     ) -> (Decision, Asked, Option<usize>) {
         let mut numbers = attempt.called.iter().filter_map(|name| plan.dialled(name));
         let first = numbers.next();
-        let asked = self.asked(plan, attempt, first.as_ref(), at);
+        let asked = self.asked(plan, attempt, way, first.as_ref(), at);
         let spec = plan.spec();
         let mut decision = Decision {
             verdict: Verdict::Permit,
@@ -476,7 +472,7 @@ impl Desk {
             decision.permission = Some(plan.emergency_name().clone());
             return (decision, asked, None);
         }
-        if attempt.called.len() == 1 && first.is_some_and(|number| plan.is_pin(&number)) {
+        if way == Way::Out && attempt.called.len() == 1 && first.is_some_and(|number| plan.is_pin(&number)) {
             decision.pin = true;
             decision.called = Number::EMPTY;
             return (decision, asked, None);
@@ -496,19 +492,25 @@ impl Desk {
     }
 
     /// Who calls, and through what.
-    fn asked(&mut self, plan: &Plan, attempt: &Attempt<'_>, called: Option<&Dialled>, at: Millis) -> Asked {
+    fn asked(
+        &mut self,
+        plan: &Plan,
+        attempt: &Attempt<'_>,
+        way: Way,
+        called: Option<&Dialled>,
+        at: Millis,
+    ) -> Asked {
         let party = &attempt.caller;
         // Most callers have one name, which is read once.
         let best = party.names.first().map(|name| (*name, plan.dialled(name)));
         let others = || party.names.iter().skip(1).map(|name| (*name, plan.dialled(name)));
         let numbers = || best.into_iter().chain(others());
         let caller = numbers().find_map(|(_, number)| number);
-        let by_identity = party.device.map(|device| (device, None)).into_iter().chain(numbers()).find_map(
-            |(name, number)| {
-                let place = plan.callers().of_identity(name, number.as_ref(), party.address)?;
-                Some((place, name, number))
-            },
-        );
+        let names = party.device.map(|device| (device, None)).into_iter().chain(numbers());
+        let by_identity = names.filter(|_| way == Way::Out).find_map(|(name, number)| {
+            let place = plan.callers().of_identity(name, number.as_ref(), party.address)?;
+            Some((place, name, number))
+        });
         let by_address = party.address.and_then(|address| plan.callers().of_address(address));
         let told_by_address =
             |(place, ..): &(u32, &str, Option<Dialled>)| by_address.is_some_and(|other| other < *place);

@@ -39,7 +39,7 @@ pub use decision::{
     Admission, Alarm, AlarmKind, Answer, Attempt, Decision, Now, Over, Party, Protocol, Registration, Ticket,
     Verdict, Why,
 };
-pub use desk::{Desk, Memory, Outcome};
+pub use desk::{Desk, Memory, Outcome, Way};
 pub use hours::Hours;
 pub use name::Pattern;
 pub use number::Number;

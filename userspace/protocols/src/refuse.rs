@@ -150,17 +150,68 @@ pub fn sccp_token_reject(seconds: u32) -> Vec<u8> {
 ///
 /// `None` for what is too short to be either.
 pub fn sccp_on_hook_of(frame: &[u8]) -> Option<Vec<u8>> {
-    const ON_HOOK: u32 = 0x0007;
     const KEYPAD_BUTTON: [u8; 4] = [0x03, 0, 0, 0];
-    let mut instead = vec![0; frame.len()];
-    instead.get_mut(..8)?.copy_from_slice(frame.get(..8)?);
-    instead.get_mut(8..12)?.copy_from_slice(&ON_HOOK.to_le_bytes());
+    let mut instead = sccp_instead(frame, ON_HOOK)?;
     // Key, line, call in the one; line, call in the other.
     if frame.get(8..12) == Some(&KEYPAD_BUTTON)
         && let (Some(place), Some(names)) = (instead.get_mut(12..20), frame.get(16..24))
     {
         place.copy_from_slice(names);
     }
+    Some(instead)
+}
+
+/// The OnHook of a line and a call that a call manager reads in place of any other message of a phone: of the same
+/// length, and without names where there is no room for them.
+///
+/// `None` for what is no message.
+pub fn sccp_on_hook_for(frame: &[u8], line: u32, call: u32) -> Option<Vec<u8>> {
+    let mut instead = sccp_instead(frame, ON_HOOK)?;
+    if let Some(place) = instead.get_mut(12..20) {
+        place.copy_from_slice(&words([line, call]));
+    }
+    Some(instead)
+}
+
+/// The SoftKeyEvent EndCall of a line and a call, likewise. `None` where it has no room.
+pub fn sccp_end_call_for(frame: &[u8], line: u32, call: u32) -> Option<Vec<u8>> {
+    const SOFT_KEY_EVENT: u32 = 0x0026;
+    const END_CALL: u32 = 9;
+    let mut instead = sccp_instead(frame, SOFT_KEY_EVENT)?;
+    instead.get_mut(12..24)?.copy_from_slice(&words([END_CALL, line, call]));
+    Some(instead)
+}
+
+/// The SetRinger that a phone reads in place of another: it does not ring.
+///
+/// `None` for what is too short to be one.
+pub fn sccp_ring_off_of(frame: &[u8]) -> Option<Vec<u8>> {
+    const OFF: u32 = 1;
+    let mut instead = frame.to_vec();
+    instead.get_mut(12..16)?.copy_from_slice(&OFF.to_le_bytes());
+    Some(instead)
+}
+
+/// The CapabilitiesReq that a phone reads in place of a message of its call manager: of the same length, with nothing
+/// but zeros in it. Phones answer it at once.
+///
+/// `None` for what is no message.
+pub fn sccp_capabilities_of(frame: &[u8]) -> Option<Vec<u8>> {
+    sccp_instead(frame, 0x009b)
+}
+
+/// OnHook.
+const ON_HOOK: u32 = 0x0007;
+
+fn words<const N: usize>(words: [u32; N]) -> Vec<u8> {
+    words.map(u32::to_le_bytes).concat()
+}
+
+/// A message of this id, as long as another and of its version, which is zero behind its header.
+fn sccp_instead(frame: &[u8], id: u32) -> Option<Vec<u8>> {
+    let mut instead = vec![0; frame.len()];
+    instead.get_mut(..8)?.copy_from_slice(frame.get(..8)?);
+    instead.get_mut(8..12)?.copy_from_slice(&id.to_le_bytes());
     Some(instead)
 }
 
@@ -424,6 +475,30 @@ mod tests {
         let short = crate::build::sccp::message(0, 0x0003, &[9, 0, 0, 0]);
         assert_eq!(sccp_on_hook_of(&short).expect("long enough")[8..], [7, 0, 0, 0, 0, 0, 0, 0]);
         assert_eq!(sccp_on_hook_of(&key[..11]), None);
+    }
+
+    #[test]
+    fn a_question_and_what_its_answer_becomes_have_the_length_of_what_they_replace() {
+        use crate::sccp::Message;
+        let state = crate::build::sccp::call_state(17, 4, 77);
+        let question = sccp_capabilities_of(&state).expect("long enough");
+        assert_eq!(question.len(), state.len());
+        let message = Message::parse(&question).expect("a message");
+        assert_eq!((message.id, message.version, question[12..].iter().max()), (0x9b, 17, Some(&0)));
+        let answer = crate::build::sccp::message(17, 0x0010, &[1; 36]);
+        let hook = sccp_on_hook_for(&answer, 2, 77).expect("long enough");
+        assert_eq!((hook.len(), Message::parse(&hook).expect("a message").id), (answer.len(), 7));
+        assert_eq!(hook[12..], [&[2, 0, 0, 0, 77, 0, 0, 0][..], &[0; 28]].concat());
+        let short = crate::build::sccp::keep_alive();
+        assert_eq!(sccp_on_hook_for(&short, 2, 77).expect("long enough")[8..], [7, 0, 0, 0]);
+        assert_eq!((sccp_on_hook_for(&short[..11], 2, 77), sccp_capabilities_of(&[])), (None, None));
+        let key = sccp_end_call_for(&answer, 2, 77).expect("long enough");
+        assert_eq!((key.len(), Message::parse(&key).expect("a message").id), (answer.len(), 0x26));
+        assert_eq!(key[12..24], [9, 0, 0, 0, 2, 0, 0, 0, 77, 0, 0, 0]);
+        assert_eq!(sccp_end_call_for(&answer[..23], 2, 77), None);
+        let ring = crate::build::sccp::message(17, 0x0085, &words([2, 1, 1, 77]));
+        let off = crate::build::sccp::message(17, 0x0085, &words([1, 1, 1, 77]));
+        assert_eq!((sccp_ring_off_of(&ring), sccp_ring_off_of(&ring[..12])), (Some(off), None));
     }
 
     #[test]

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use callgate_policy::{
     Alarm, AlarmKind, Answer, Attempt, Decision, Desk, Memory, Now, Outcome, Party as Caller, Plan, Protocol,
-    Registration, Ticket, Verdict, Why,
+    Registration, Ticket, Verdict, Way, Why,
 };
 use callgate_shared::policy::Inspect;
 use jiff::Timestamp;
@@ -152,8 +152,7 @@ impl Core {
         if !self.gate.asks {
             return Ok(None);
         }
-        let decision = self.gate.desk.receive(&attempt(context, asking), self.gate.now(context.now));
-        self.tell_alarms(context, &decision.alarms);
+        let decision = self.accept(context, asking);
         self.settle(context, asking, decision).map(Some)
     }
 
@@ -215,25 +214,20 @@ impl Core {
         id: CallId,
         asking: &Asking<'_>,
     ) -> Result<(), Why> {
-        if !self.gate.asks {
-            return Ok(());
-        }
-        let mut before = None;
-        self.change_call(id, |call| before = call.granted.take());
-        self.give_back(before, context.now);
-        let decision = self.decide(context, asking);
-        let (verdict, granted) = (decision.verdict, granted(asking, decision));
-        if let Verdict::Refuse(why) = verdict {
-            let cause = cause(context.protocol, why, self.declines());
-            self.ends(id, Some(ReleasedBy::Firewall), Some(cause));
-            self.grant(id, Some(Box::new(Granted { refused: Some(why.name()), ..granted })));
-            return Err(why);
-        }
-        self.grant(id, Some(Box::new(granted)));
-        if self.call(id).is_some_and(|call| call.state == State::Connected) {
-            self.answered(context.now, id);
-        }
-        Ok(())
+        self.again(context, id, asking, Self::decide)
+    }
+
+    /// Asks, as [`Self::receive`], for a call that exists: it is known now from whom it comes.
+    ///
+    /// # Errors
+    /// As [`Self::ask_again`].
+    pub(crate) fn receive_call(
+        &mut self,
+        context: &Context,
+        id: CallId,
+        asking: &Asking<'_>,
+    ) -> Result<(), Why> {
+        self.again(context, id, asking, Self::accept)
     }
 
     /// Why no number that begins with these digits may be called, if that is so.
@@ -348,18 +342,54 @@ impl Core {
             called: &[called],
             to: Some(call.signalling[1].ip()),
         };
+        let way = if granted.comes { Way::In } else { Way::Out };
         let answered = call.state == State::Connected;
-        let Some(ticket) = self.gate.desk.adopt(&attempt, answered, self.gate.now(now)) else { return };
+        let Some(ticket) = self.gate.desk.adopt(&attempt, way, answered, self.gate.now(now)) else { return };
         self.gate.holders.insert(ticket, id);
         if let Some(granted) = self.calls.get_mut(&id).and_then(|entry| entry.call.granted.as_deref_mut()) {
             granted.ticket = Some(ticket);
         }
     }
 
-    fn decide(&mut self, context: &Context, asking: &Asking<'_>) -> Decision {
+    /// Has a call that exists decided about, in place of what was granted to it before.
+    fn again(
+        &mut self,
+        context: &Context,
+        id: CallId,
+        asking: &Asking<'_>,
+        decide: impl FnOnce(&mut Self, &Context, &Asking<'_>) -> (Way, Decision),
+    ) -> Result<(), Why> {
+        if !self.gate.asks {
+            return Ok(());
+        }
+        let mut before = None;
+        self.change_call(id, |call| before = call.granted.take());
+        self.give_back(before, context.now);
+        let decision = decide(self, context, asking);
+        let (verdict, granted) = (decision.1.verdict, granted(asking, decision));
+        if let Verdict::Refuse(why) = verdict {
+            let cause = cause(context.protocol, why, self.declines());
+            self.ends(id, Some(ReleasedBy::Firewall), Some(cause));
+            self.grant(id, Some(Box::new(Granted { refused: Some(why.name()), ..granted })));
+            return Err(why);
+        }
+        self.grant(id, Some(Box::new(granted)));
+        if self.call(id).is_some_and(|call| call.state == State::Connected) {
+            self.answered(context.now, id);
+        }
+        Ok(())
+    }
+
+    fn decide(&mut self, context: &Context, asking: &Asking<'_>) -> (Way, Decision) {
         let decision = self.gate.desk.decide(&attempt(context, asking), self.gate.now(context.now));
         self.tell_alarms(context, &decision.alarms);
-        decision
+        (Way::Out, decision)
+    }
+
+    fn accept(&mut self, context: &Context, asking: &Asking<'_>) -> (Way, Decision) {
+        let decision = self.gate.desk.receive(&attempt(context, asking), self.gate.now(context.now));
+        self.tell_alarms(context, &decision.alarms);
+        (Way::In, decision)
     }
 
     /// What is granted to a call that does not exist yet; a refusal is remembered.
@@ -367,10 +397,10 @@ impl Core {
         &mut self,
         context: &Context,
         asking: &Asking<'_>,
-        decision: Decision,
+        decision: (Way, Decision),
     ) -> Result<Box<Granted>, Why> {
-        if let Verdict::Refuse(why) = decision.verdict {
-            let finished = self.refused(context, asking, &decision, why);
+        if let Verdict::Refuse(why) = decision.1.verdict {
+            let finished = self.refused(context, asking, &decision.1, why);
             self.actions.push(Action::Finished(Box::new(finished)));
             return Err(why);
         }
@@ -469,7 +499,7 @@ fn attempt<'a>(context: &Context, asking: &Asking<'a>) -> Attempt<'a> {
     }
 }
 
-fn granted(asking: &Asking<'_>, decision: Decision) -> Granted {
+fn granted(asking: &Asking<'_>, (way, decision): (Way, Decision)) -> Granted {
     let called = if decision.pin { PIN } else { asking.called.first().copied().unwrap_or_default() };
     Granted {
         permission: decision.permission.as_deref().unwrap_or_default().to_owned(),
@@ -477,6 +507,7 @@ fn granted(asking: &Asking<'_>, decision: Decision) -> Granted {
         device: asking.device.map(|device| clip(device, MAX_PARTY).to_owned()).unwrap_or_default(),
         called: clip(called, MAX_PARTY).to_owned(),
         emergency: decision.emergency,
+        comes: way == Way::In,
         refused: None,
         ticket: decision.ticket,
     }
@@ -502,7 +533,7 @@ pub(crate) mod lab {
 
     use super::*;
 
-    /// `100.` may call all, anybody else what is near and free.
+    /// `100.` may call all, anybody else what is near and free; `13..` is called from inside alone.
     const POLICY: &str = r#"
 [policy]
 emergency = ["911", "9911"]
@@ -526,6 +557,12 @@ name = "staff"
 numbers = ["11..$"]
 outgoing = ["internal", "toll-free", "local"]
 each = { calls = 1 }
+
+[[policy.caller]]
+name = "desks"
+numbers = ["13..$"]
+outgoing = ["internal"]
+incoming = ["internal"]
 
 [[policy.register]]
 name = "phones"

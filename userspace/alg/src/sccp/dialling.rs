@@ -1,18 +1,23 @@
-//! What the call policy says of what a phone dials.
+//! What the call policy says of what a phone dials, and of the calls that come to it.
 //!
 //! A number comes key by key, or at once, or is told by the call manager (a speed dial, a redial). The key that makes
 //! it one that cannot be permitted any more, whatever follows, reaches the call manager as an OnHook: the call manager
-//! ends the call, and the phone goes on hook. What is known only once the call manager has begun the call ends with
-//! the connection: the phone registers anew, and its call manager drops what it had begun.
+//! ends the call, and the phone goes on hook.
+//!
+//! What is known only from the call manager's own words (a speed dial; who calls the phone) is refused when the phone
+//! has nothing to say that could be replaced. So it is asked something: those words reach it as a CapabilitiesReq, which
+//! phones answer at once, and the answer reaches the call manager as the OnHook of that call; where the call comes to
+//! the phone, as its key EndCall, since the phone may be off hook for another one. A call manager that goes on with it
+//! is told so again; one that still does so after a moment loses the connection.
 
 use callgate_policy::Why;
 use callgate_protocols::refuse;
-use callgate_protocols::sccp::{Body, Keypad};
+use callgate_protocols::sccp::{Body, Keypad, Open, Start};
 use callgate_shared::Reason;
 
 use super::Tracker;
-use super::media::{MAX_DIGITS, on_line};
-use super::session::{Held, Session};
+use super::media::{MAX_DIGITS, name_parties, on_line};
+use super::session::{Held, Refused, Session};
 use crate::action::{Context, EndReason, Replacement, Verdict};
 use crate::call::{CallId, Party, State};
 use crate::core::Core;
@@ -46,40 +51,54 @@ impl Tracker {
                 }
                 Ok(())
             }
-            Body::Dialed(dialed) => self.told(core, context, session, dialed.call, &text(dialed.number)),
+            Body::Dialed(dialed) => {
+                self.told(core, context, session, dialed.call, &text(dialed.number), frame)
+            }
+            Body::CallInfo(info) if comes(core, session, info.call) => {
+                let parties = [text(info.calling), text(info.called)];
+                self.arrives(core, context, session, info.call, &parties, frame)
+            }
             Body::CallInfo(info) if is_dialling(core, session, info.call) => {
                 let digits = session.digits.get(&info.call).cloned();
-                self.told(core, context, session, info.call, &digits.unwrap_or_else(|| text(info.called)))
+                let number = digits.unwrap_or_else(|| text(info.called));
+                self.told(core, context, session, info.call, &number, frame)
             }
             Body::CallState(state)
                 if matches!(state.state, on_line::PROCEEDING | on_line::RING_OUT | on_line::CONNECTED) =>
             {
                 if session.has_refused(state.call) {
-                    return Err(Verdict::Reset(Reason::AlgRefused));
+                    // Nothing opens by it: one question is enough.
+                    let told = session.is_being_told(state.call, context.now);
+                    return Err(if told {
+                        Verdict::Pass
+                    } else {
+                        goes_on(context, session, state.call, frame)
+                    });
+                }
+                if comes(core, session, state.call) && state.state == on_line::CONNECTED {
+                    return self.arrives(core, context, session, state.call, &Default::default(), frame);
                 }
                 if !is_dialling(core, session, state.call) {
                     return Ok(());
                 }
                 let digits = session.digits.get(&state.call).cloned().unwrap_or_default();
-                self.told(core, context, session, state.call, &digits)
+                self.told(core, context, session, state.call, &digits, frame)
             }
-            // A call that is over, for the call policy: it gets no media any more.
-            Body::OpenReceive(open) if session.has_refused(open.channel.call) => {
-                Err(Verdict::Reset(Reason::AlgRefused))
-            }
-            Body::StartTransmission(start) if session.has_refused(start.channel.call) => {
-                Err(Verdict::Reset(Reason::AlgRefused))
-            }
-            // The number is used again.
-            Body::CallState(state) if matches!(state.state, on_line::OFF_HOOK | on_line::RING_IN) => {
-                session.refused.retain(|refused| *refused != state.call);
-                session.limited.take_if(|limited| *limited == state.call);
-                session.digits.remove(&0);
+            Body::OpenReceive(Open { channel, .. }) | Body::StartTransmission(Start { channel, .. }) => {
+                if let Some(call) = session.refused_channel(channel.call) {
+                    return Err(goes_on(context, session, call, frame));
+                }
+                if comes(core, session, channel.call) {
+                    return self.arrives(core, context, session, channel.call, &Default::default(), frame);
+                }
                 Ok(())
             }
+            Body::CallState(state) if matches!(state.state, on_line::OFF_HOOK | on_line::RING_IN) => {
+                session.begins(state.call, state.state == on_line::RING_IN);
+                if session.has_refused(state.call) { Err(Verdict::Pass) } else { Ok(()) }
+            }
             Body::CallState(state) if state.state == on_line::ON_HOOK => {
-                session.limited.take_if(|limited| *limited == state.call);
-                session.digits.remove(&0);
+                session.is_over(state.call);
                 Ok(())
             }
             _ => Ok(()),
@@ -145,6 +164,7 @@ impl Tracker {
         session: &mut Session,
         reference: u32,
         number: &str,
+        frame: &[u8],
     ) -> Result<(), Verdict> {
         let (number, reference) = (number.trim_end_matches('#'), dialling(core, session, reference));
         let Some(held) = session.calls.get(&reference).copied().filter(|held| held.phone == Party::Caller)
@@ -159,20 +179,90 @@ impl Tracker {
         let Err(why) = ask_of(core, context, session, held.id, number) else { return Ok(()) };
         tell(core, context, session, number, why);
         self.over(core, session, reference);
-        Err(Verdict::Reset(Reason::AlgRefused))
+        Err(goes_on(context, session, reference, frame))
+    }
+
+    /// The call manager says who calls the phone, or that it has answered: may that call come to it?
+    fn arrives(
+        &mut self,
+        core: &mut Core,
+        context: &Context,
+        session: &mut Session,
+        reference: u32,
+        [calling, called]: &[String; 2],
+        frame: &[u8],
+    ) -> Result<(), Verdict> {
+        let Some(held) = session.calls.get(&reference).copied() else { return Ok(()) };
+        let of_manager = session.connection.context(context, false);
+        let own = core.call(held.id).map(|call| call.parties[Party::Callee as usize].clone());
+        let own = own.unwrap_or_default();
+        let names: Vec<&str> = [&own, called, &session.name]
+            .into_iter()
+            .map(String::as_str)
+            .filter(|name| !name.is_empty())
+            .collect();
+        let party = names.first().copied().unwrap_or_default();
+        let asking = Asking {
+            names: &[calling],
+            device: None,
+            called: &names,
+            key: &session.name,
+            parties: [calling, party],
+        };
+        let Err(why) = core.receive_call(&of_manager, held.id, &asking) else { return Ok(()) };
+        name_parties(core, session, reference, [calling.as_bytes(), party.as_bytes()]);
+        let from = if calling.is_empty() { "nobody known" } else { calling };
+        tell(core, context, session, &format!("from {from}"), why);
+        self.over(core, session, reference);
+        Err(goes_on(context, session, reference, frame))
     }
 
     /// A call was refused.
     fn over(&mut self, core: &mut Core, session: &mut Session, reference: u32) {
-        if session.calls.contains_key(&reference) {
+        let held = session.calls.get(&reference).copied();
+        if held.is_some() {
             self.end_call(core, session, reference, EndReason::Refused);
         }
-        session.refuse(reference);
+        let line = held.map_or(0, |held| held.line);
+        session.refuse(reference, line, held.is_some_and(|held| held.phone == Party::Callee));
     }
 }
 
-/// A limit has ended the phone's call: the next sign of life it gives reaches the call manager as an OnHook, and the call
-/// manager ends the call. Not where it has other calls: without a name the OnHook could be meant for any of them.
+/// The phone answers what it was asked for the sake of its answer: the call manager reads that it has ended the call.
+pub(super) fn answers(session: &mut Session, frame: &[u8]) -> Option<Verdict> {
+    let Refused { call, line, comes, .. } = session.answered()?;
+    let octets = match comes {
+        // On hook is a phone that rings; and if it is not, then for the sake of another call.
+        true => refuse::sccp_end_call_for(frame, line, call),
+        false => refuse::sccp_on_hook_for(frame, line, call),
+    };
+    octets.map(|octets| replaced(octets, Verdict::Pass))
+}
+
+/// The phone is to ring for a call that was refused: it does not.
+pub(super) fn hushes(session: &Session, frame: &[u8]) -> Option<Verdict> {
+    let call = frame.get(24..28).and_then(|octets| octets.try_into().ok()).map_or(0, u32::from_le_bytes);
+    let octets = refuse::sccp_ring_off_of(frame).filter(|_| session.rings_in_vain(call))?;
+    Some(replaced(octets, Verdict::Pass))
+}
+
+/// The call manager goes on with a call that was refused: the phone is asked something instead, for a moment; then the
+/// connection ends.
+fn goes_on(context: &Context, session: &mut Session, call: u32, frame: &[u8]) -> Verdict {
+    let reset = Verdict::Reset(Reason::AlgRefused);
+    match refuse::sccp_capabilities_of(frame).filter(|_| session.question(call, context.now)) {
+        Some(octets) => replaced(octets, reset),
+        None => reset,
+    }
+}
+
+fn replaced(octets: Vec<u8>, otherwise: Verdict) -> Verdict {
+    Verdict::Replace(Box::new(Replacement { patches: vec![(0, octets)], otherwise: Box::new(otherwise) }))
+}
+
+/// A limit has ended the phone's call, or a phone does not answer what it was asked to end one: the next sign of life it
+/// gives reaches the call manager as an OnHook, and the call manager ends the call. Not where the phone has other calls:
+/// without a name the OnHook could be meant for any of them.
 pub(super) fn leaves(
     core: &mut Core,
     context: &Context,
@@ -182,16 +272,17 @@ pub(super) fn leaves(
     if !session.calls.is_empty() {
         return None;
     }
-    session.limited.take()?;
-    let octets = refuse::sccp_on_hook_of(frame)?;
-    core.tell(Event::new(
-        context,
-        EventKind::LimitReached,
-        &session.name,
-        "its call manager reads that it is on hook",
-    ));
-    let otherwise = Box::new(Verdict::Pass);
-    Some(Verdict::Replace(Box::new(Replacement { patches: vec![(0, octets)], otherwise })))
+    if session.limited.take().is_some() {
+        core.tell(Event::new(
+            context,
+            EventKind::LimitReached,
+            &session.name,
+            "its call manager reads that it is on hook",
+        ));
+    } else if !session.gives_up(context.now) {
+        return None;
+    }
+    refuse::sccp_on_hook_of(frame).map(|octets| replaced(octets, Verdict::Pass))
 }
 
 /// The phone hangs up, as its call manager reads it.
@@ -210,9 +301,7 @@ fn hang_up(
 fn on_hook(frame: &[u8]) -> Verdict {
     let reset = Verdict::Reset(Reason::AlgRefused);
     match refuse::sccp_on_hook_of(frame) {
-        Some(octets) => {
-            Verdict::Replace(Box::new(Replacement { patches: vec![(0, octets)], otherwise: Box::new(reset) }))
-        }
+        Some(octets) => replaced(octets, reset),
         None => reset,
     }
 }
@@ -286,6 +375,13 @@ fn dials(core: &Core, held: &Held) -> bool {
 fn is_dialling(core: &Core, session: &Session, reference: u32) -> bool {
     let held = session.calls.get(&reference);
     held.is_some_and(|held| core.call(held.id).is_some_and(|call| call.granted.is_none()))
+}
+
+/// Whether it comes to the phone, and nobody has been asked for it yet.
+fn comes(core: &Core, session: &Session, reference: u32) -> bool {
+    let held = session.calls.get(&reference).filter(|held| held.phone == Party::Callee);
+    let call = held.and_then(|held| core.call(held.id));
+    call.is_some_and(|call| call.granted.is_none() && call.state != State::Connected)
 }
 
 fn text(number: &[u8]) -> String {

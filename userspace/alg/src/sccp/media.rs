@@ -262,8 +262,8 @@ impl Tracker {
         {
             core.change_call(held.id, |call| call.parties[held.phone as usize].clone_from(number));
         }
-        if !held.on_line {
-            remember(core, session, told.call, Held { on_line: true, ..held });
+        if !held.on_line || held.line != told.line {
+            remember(core, session, told.call, Held { on_line: true, line: told.line, ..held });
         }
         core.set_state(context.now, held.id, state);
     }
@@ -377,7 +377,7 @@ fn hold(
         name => name.to_owned(),
     };
     let id = core.start_call(&from_caller, &format!("{device}/{reference}"))?;
-    let held = Held { id, phone, on_line: false };
+    let held = Held { id, phone, on_line: false, line: 0 };
     remember(core, session, reference, held);
     if phone == Party::Caller && !session.dialled.is_empty() {
         let dialled = std::mem::take(&mut session.dialled);
@@ -401,7 +401,7 @@ fn answered_by_media(core: &mut Core, context: &Context, held: Held) {
 }
 
 /// Enters numbers of the calling and the called party, where they are told.
-fn name_parties(core: &mut Core, session: &Session, reference: u32, numbers: [&[u8]; 2]) {
+pub(super) fn name_parties(core: &mut Core, session: &Session, reference: u32, numbers: [&[u8]; 2]) {
     let Some(id) = call_of(session, reference) else { return };
     let Some(mut parties) = core.call(id).map(|call| call.parties.clone()) else { return };
     for (party, number) in parties.iter_mut().zip(numbers) {

@@ -14,8 +14,10 @@ use crate::call::{Call, CallId, Granted, Party, StreamKey};
 const MAX_CLOSED: usize = 32;
 /// Seconds between keep-alives where the call manager's word was not seen: the longest that are usual.
 const KEEPALIVE: u32 = 60;
-/// Most calls whose refusal is remembered.
+/// Most calls whose refusal is remembered, and most questions that wait for an answer.
 const MAX_REFUSED: usize = 8;
+/// How long a call manager may go on with a call that it is told is over, and a phone take to answer.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// A connection between a phone and a call manager.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -69,7 +71,9 @@ pub(super) struct Session {
     /// Keys pressed so far, by call reference.
     pub(super) digits: BTreeMap<u32, String>,
     /// Calls that were refused, the latest last.
-    pub(super) refused: VecDeque<u32>,
+    pub(super) refused: VecDeque<Refused>,
+    /// What the phone has been asked for the sake of its answer, the oldest first.
+    questions: VecDeque<Question>,
     /// The call that a limit has ended, until the phone is on hook.
     pub(super) limited: Option<u32>,
 }
@@ -82,6 +86,28 @@ pub(super) struct Held {
     pub(super) phone: Party,
     /// It is shown on a line: the phone going on hook ends it. Else the last channel does.
     pub(super) on_line: bool,
+    /// That line; 0 while it is not known.
+    pub(super) line: u32,
+}
+
+/// A call that the call policy has refused, or that a limit has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Refused {
+    pub(super) call: u32,
+    pub(super) line: u32,
+    /// It rings at the phone: the receiver that is lifted is lifted for it.
+    pub(super) comes: bool,
+    /// The call manager has said that it is over.
+    over: bool,
+    /// When the call manager was first told so, or first went on with it all the same.
+    told: Option<Time>,
+}
+
+/// A question to the phone, whose answer is to end a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Question {
+    call: Refused,
+    asked: Time,
 }
 
 /// A channel that is open in at least one direction.
@@ -119,6 +145,7 @@ impl Session {
             granted: None,
             digits: BTreeMap::new(),
             refused: VecDeque::new(),
+            questions: VecDeque::new(),
             limited: None,
         }
     }
@@ -129,16 +156,84 @@ impl Session {
     }
 
     /// Whether a call was refused, or ended by a limit.
-    pub(super) fn has_refused(&self, reference: u32) -> bool {
-        reference != 0 && self.refused.contains(&reference)
+    pub(super) fn has_refused(&self, call: u32) -> bool {
+        self.refused.iter().any(|refused| refused.call == call)
     }
 
-    /// Nothing more is to be heard of a call.
-    pub(super) fn refuse(&mut self, reference: u32) {
+    /// The refused call that a channel is for. One that is for no call by name may be for any that is not over.
+    pub(super) fn refused_channel(&self, call: u32) -> Option<u32> {
+        let mut refused = self.refused.iter().rev();
+        refused.find(|refused| if call == 0 { !refused.over } else { refused.call == call }).map(|r| r.call)
+    }
+
+    /// Whether a refused call rings at the phone; any, where none is named.
+    pub(super) fn rings_in_vain(&self, call: u32) -> bool {
+        self.refused.iter().any(|refused| refused.comes && !refused.over && [0, refused.call].contains(&call))
+    }
+
+    /// Nothing more is to be heard of a call on this line; `comes`: it rings at the phone.
+    pub(super) fn refuse(&mut self, call: u32, line: u32, comes: bool) {
+        if call == 0 {
+            return;
+        }
+        self.refused.retain(|refused| refused.call != call);
         if self.refused.len() >= MAX_REFUSED {
             self.refused.pop_front();
         }
-        self.refused.push_back(reference);
+        self.refused.push_back(Refused { call, line, comes, over: false, told: None });
+    }
+
+    /// Asks the phone something, so that its answer can end a refused call: whether there is still time for that.
+    pub(super) fn question(&mut self, call: u32, now: Time) -> bool {
+        let Some(refused) = self.refused.iter_mut().find(|refused| refused.call == call) else {
+            return false;
+        };
+        let in_time = now.since(*refused.told.get_or_insert(now)) <= PATIENCE;
+        if in_time && self.questions.len() < MAX_REFUSED {
+            self.questions.push_back(Question { call: *refused, asked: now });
+        }
+        in_time
+    }
+
+    /// Whether the call manager was told a moment ago that a refused call is over, or is about to be.
+    pub(super) fn is_being_told(&self, call: u32, now: Time) -> bool {
+        let told = self.refused.iter().find(|refused| refused.call == call).and_then(|refused| refused.told);
+        told.is_some_and(|told| now.since(told) <= PATIENCE)
+    }
+
+    /// The phone answers: the call that its answer is to end.
+    pub(super) fn answered(&mut self) -> Option<Refused> {
+        self.questions.pop_front().map(|question| question.call)
+    }
+
+    /// Whether the phone owes an answer that does not come. It is not waited for any longer.
+    pub(super) fn gives_up(&mut self, now: Time) -> bool {
+        let silent = self.questions.front().is_some_and(|question| now.since(question.asked) > PATIENCE);
+        if silent {
+            self.questions.clear();
+        }
+        silent
+    }
+
+    /// The call manager says that a call is over.
+    pub(super) fn is_over(&mut self, call: u32) {
+        self.limited.take_if(|limited| *limited == call);
+        self.questions.retain(|question| question.call.call != call);
+        self.refused
+            .iter_mut()
+            .filter(|refused| refused.call == call)
+            .for_each(|refused| refused.over = true);
+        self.digits.remove(&0);
+    }
+
+    /// A call begins, whose number may be that of one that was refused. Unless the receiver is lifted for one that
+    /// rings, that one is over.
+    pub(super) fn begins(&mut self, call: u32, rings: bool) {
+        if rings || !self.refused.iter().any(|refused| refused.call == call && refused.comes && !refused.over)
+        {
+            self.is_over(call);
+            self.refused.retain(|refused| refused.call != call);
+        }
     }
 
     /// Forgets a channel, but not that it was closed.
@@ -185,11 +280,11 @@ impl Session {
 }
 
 impl Held {
-    /// What a call's memo says of it: reference, whether it is on a line, and which party the phone is.
+    /// What a call's memo says of it: reference, whether it is on a line, which party the phone is, and the line.
     pub(super) fn memo(&self, reference: u32) -> String {
         let kind = if self.on_line { "line" } else { "media" };
         let phone = if self.phone == Party::Caller { "caller" } else { "callee" };
-        format!("{reference} {kind} {phone}")
+        format!("{reference} {kind} {phone} {}", self.line)
     }
 
     /// Reads a memo again.
@@ -198,7 +293,8 @@ impl Held {
         let reference = words.next()?.parse().ok()?;
         let on_line = words.next()? == "line";
         let phone = if words.next()? == "caller" { Party::Caller } else { Party::Callee };
-        Some((reference, Self { id: call.id, phone, on_line }))
+        let line = words.next().and_then(|line| line.parse().ok()).unwrap_or(0);
+        Some((reference, Self { id: call.id, phone, on_line, line }))
     }
 
     /// The connection of its call.

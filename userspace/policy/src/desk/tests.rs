@@ -431,7 +431,7 @@ fn calls_taken_up_count_and_are_not_judged() {
     let mut spec = spec();
     spec.callers[1].each.calls = Some(1);
     let mut desk = desk(spec);
-    let adopted = desk.adopt(&attempt(&["101"], &["0044"]), true, at(0)).expect("a ticket");
+    let adopted = desk.adopt(&attempt(&["101"], &["0044"]), Way::Out, true, at(0)).expect("a ticket");
     assert_eq!(verdict(&mut desk, "101", "030", at(0)), Verdict::Refuse(Why::CallerCalls));
     desk.ended(adopted, Outcome::Answered, at(1));
     assert_eq!(verdict(&mut desk, "101", "030", at(1)), Verdict::Permit);
@@ -724,4 +724,28 @@ fn few_callers_are_remembered_at_a_time_and_those_who_talk_again_and_again() {
     };
     assert!(callers(desk.remember(5, at(1))) <= 5);
     assert_eq!((0..20).map(|_| callers(desk.remember(5, at(60)))).max(), Some(5));
+}
+
+/// Who brings it is known by address alone; what it says of the caller counts for what the called party takes.
+#[test]
+fn a_call_that_comes_counts_for_who_brings_it() {
+    let mut spec = suspicious();
+    spec.fraud = spec.fraud.map(|fraud| Fraud { failed_points: 40, ..fraud });
+    spec.callers[0].each.calls = Some(1);
+    spec.callers[1].incoming = [LOCAL].into_iter().collect();
+    spec.callers.push(Caller { from: addresses("10.0.0.1/32"), ..caller("manager", &[], &[FAR, COSTS]) });
+    let mut desk = desk(spec);
+    assert_eq!(verdict(&mut desk, "100", "0044", at(0)), Verdict::Permit);
+    let comes = |desk: &mut Desk, from: &str, to: &str| desk.receive(&attempt(&[from], &[to]), at(1));
+    let permitted = comes(&mut desk, "100", "109");
+    assert_eq!((permitted.verdict, permitted.caller_entry), (Verdict::Permit, Some(2)));
+    for _ in 0..3 {
+        assert_eq!(comes(&mut desk, "0044", "101").verdict, Verdict::Refuse(Why::Incoming));
+    }
+    assert_eq!(comes(&mut desk, "030", "101").verdict, Verdict::Permit);
+    assert_eq!(comes(&mut desk, "0044", "112").verdict, Verdict::Permit);
+    // Its refusals have not made the one who brings calls suspected.
+    assert_eq!(verdict(&mut desk, "555", "0900", at(1)), Verdict::Permit);
+    let taken_up = desk.adopt(&attempt(&["100"], &["101"]), Way::In, true, at(2));
+    desk.ended(taken_up.expect("a ticket"), Outcome::Answered, at(2));
 }

@@ -18,6 +18,33 @@ fn phone(number: &str) -> Lab {
     lab
 }
 
+/// CapabilitiesRes, of a phone that has one codec.
+fn capabilities() -> Vec<u8> {
+    build::message(17, 0x0010, &[1_u32, 4, 20, 0, 0].map(u32::to_le_bytes).concat())
+}
+
+impl Lab {
+    /// Whether the phone reads a question in place of what the call manager says.
+    fn asks(&mut self, frame: &[u8]) -> bool {
+        let instead = refuse::sccp_capabilities_of(frame).expect("a message");
+        let otherwise = Box::new(Verdict::Reset(Reason::AlgRefused));
+        let replacement = Replacement { patches: vec![(0, instead)], otherwise };
+        self.verdict(MANAGER, ALICE, frame) == Verdict::Replace(Box::new(replacement))
+    }
+
+    /// The call manager reads this in place of what the phone says.
+    fn answers_to(&mut self, frame: &[u8], instead: impl FnOnce(&[u8]) -> Option<Vec<u8>>) {
+        let patches = vec![(0, instead(frame).expect("a message"))];
+        let replacement = Replacement { patches, otherwise: Box::new(Verdict::Pass) };
+        assert_eq!(self.verdict(ALICE, MANAGER, frame), Verdict::Replace(Box::new(replacement)));
+    }
+
+    /// The call manager reads this in place of the phone's answer.
+    fn answers_with(&mut self, instead: impl FnOnce(&[u8]) -> Option<Vec<u8>>) {
+        self.answers_to(&capabilities(), instead);
+    }
+}
+
 /// The receiver is lifted, and these keys are pressed: the place of the one that hangs up, if one does.
 fn dial(lab: &mut Lab, keys: &str) -> Option<usize> {
     lab.send(MANAGER, ALICE, &build::call_state(17, 1, 77));
@@ -62,9 +89,12 @@ fn keys_behind_a_refusal_go_the_same_way() {
     assert_eq!(dial(&mut lab, "9011"), Some(1));
     let verdict = lab.verdict(ALICE, MANAGER, &build::keypad(17, 4, 77));
     assert!(matches!(verdict, Verdict::Replace(_)), "{verdict:?}");
-    // A call manager that goes on with it all the same loses the connection.
-    let verdict = lab.verdict(MANAGER, ALICE, &build::call_state(17, 12, 77));
-    assert_eq!(verdict, Verdict::Reset(Reason::AlgRefused));
+    // A call manager that goes on with it is told again, and after a moment loses the connection.
+    let proceeding = build::call_state(17, 12, 77);
+    assert!(lab.asks(&proceeding));
+    assert_eq!(lab.verdict(MANAGER, ALICE, &proceeding), Verdict::Pass);
+    lab.now = lab.now + Duration::from_secs(4);
+    assert_eq!(lab.verdict(MANAGER, ALICE, &proceeding), Verdict::Reset(Reason::AlgRefused));
 }
 
 #[test]
@@ -84,10 +114,119 @@ fn what_the_call_manager_tells_is_asked_for_at_last() {
     // A speed dial: nobody has seen its digits before.
     let mut lab = phone("1100");
     lab.manager_says(ALICE, &build::call_state(17, 1, 77));
-    let verdict = lab.verdict(MANAGER, ALICE, &build::dialed(17, "9011442071", 77));
-    assert_eq!((verdict, lab.core.calls().count()), (Verdict::Reset(Reason::AlgRefused), 0));
+    assert!(lab.asks(&build::dialed(17, "9011442071", 77)));
+    assert_eq!(lab.core.calls().count(), 0);
     let told = finished(&lab.core.take_actions());
     assert_eq!(told, ["1100 →  [international] refused no-permission q850 21 by firewall"]);
+}
+
+/// The call alone is refused: the phone's answer to a question becomes the OnHook of that call.
+#[test]
+fn a_speed_dial_that_is_refused_leaves_the_connection_alone() {
+    let mut lab = phone("1100");
+    lab.manager_says(ALICE, &build::call_state(17, 4, 70));
+    lab.manager_says(ALICE, &build::call_state(17, 5, 70));
+    lab.manager_says(ALICE, &build::call_state(17, 1, 77));
+    assert!(lab.asks(&build::dialed(17, "9011442071", 77)));
+    // What was on its way tells nothing new, and opens nothing.
+    lab.manager_says(ALICE, &build::call_state(17, 12, 77));
+    lab.manager_says(ALICE, &build::call_info(17, 77, "1100", "9011442071"));
+    lab.manager_says(ALICE, &build::call_state(17, 3, 77));
+    assert!(lab.asks(&build::open_receive(17, CALL, 4, false)));
+    assert_eq!((lab.pinholes(), lab.core.calls().count()), (vec![], 1));
+    // One answer for each question; the call manager has asked nothing.
+    for _ in 0..2 {
+        lab.answers_with(|frame| refuse::sccp_on_hook_for(frame, 1, 77));
+    }
+    lab.phone_says(ALICE, &capabilities());
+    assert_eq!(lab.manager_says(ALICE, &build::call_state(17, 2, 77)), [""; 0]);
+    // The number is free again.
+    assert_eq!(dial(&mut lab, "918005550100"), None);
+}
+
+#[test]
+fn a_phone_that_answers_nothing_hangs_up_with_its_next_sign_of_life() {
+    let mut lab = phone("1100");
+    lab.manager_says(ALICE, &build::call_state(17, 1, 77));
+    assert!(lab.asks(&build::dialed(17, "9011442071", 77)));
+    lab.phone_says(ALICE, &build::keep_alive());
+    lab.now = lab.now + Duration::from_secs(4);
+    lab.answers_to(&build::keep_alive(), refuse::sccp_on_hook_of);
+    lab.phone_says(ALICE, &build::keep_alive());
+}
+
+#[test]
+fn a_call_that_comes_is_asked_for_when_it_is_known_from_whom() {
+    for (caller, called, through) in [
+        ("1101", "1300", true),
+        ("912125550100", "1300", false),
+        ("", "1300", false),
+        ("912125550100", "1001", true),
+    ] {
+        let mut lab = phone(called);
+        lab.manager_says(ALICE, &build::call_state(17, 4, 77));
+        let info = build::call_info(17, 77, caller, called);
+        let ring = build::message(17, 0x0085, &[2_u32, 1, 1, 77].map(u32::to_le_bytes).concat());
+        if through {
+            lab.manager_says(ALICE, &info);
+            lab.manager_says(ALICE, &ring);
+            lab.receive(17, "192.0.2.1:20000");
+            lab.manager_says(ALICE, &build::call_state(17, 5, 77));
+            assert!(!lab.pinholes().is_empty(), "{caller} calls {called}");
+            continue;
+        }
+        assert!(lab.asks(&info), "{caller} calls {called}");
+        let told = finished(&lab.core.take_actions());
+        assert_eq!(told, [format!("{caller} → {called} [] refused incoming q850 21 by firewall")]);
+        // It does not ring, is not answered, and nothing opens for it.
+        let off = refuse::sccp_ring_off_of(&ring).expect("long enough");
+        let hushed = Replacement { patches: vec![(0, off)], otherwise: Box::new(Verdict::Pass) };
+        assert_eq!(lab.verdict(MANAGER, ALICE, &ring), Verdict::Replace(Box::new(hushed)));
+        lab.manager_says(ALICE, &build::call_state(17, 1, 77));
+        lab.manager_says(ALICE, &build::call_state(17, 5, 77));
+        assert!(lab.asks(&build::open_receive(17, CALL, 4, false)));
+        assert!(lab.asks(&build::open_receive(17, Channel { call: 0, ..CALL }, 4, false)));
+        assert_eq!((lab.pinholes(), lab.core.calls().count()), (vec![], 0));
+        for _ in 0..3 {
+            lab.answers_with(|frame| refuse::sccp_end_call_for(frame, 1, 77));
+        }
+        // The next one rings again, be its number the same.
+        lab.manager_says(ALICE, &build::call_state(17, 2, 77));
+        lab.manager_says(ALICE, &build::call_state(17, 4, 77));
+        lab.manager_says(ALICE, &build::call_info(17, 77, "1101", called));
+        lab.manager_says(ALICE, &ring);
+    }
+}
+
+#[test]
+fn a_call_that_comes_from_nobody_known_is_asked_for_when_it_is_answered() {
+    let mut lab = phone("1300");
+    lab.manager_says(ALICE, &build::call_state(17, 4, 77));
+    assert!(lab.asks(&build::call_state(17, 5, 77)));
+    assert_eq!(finished(&lab.core.take_actions()), [" → 1300 [] refused incoming q850 21 by firewall"]);
+}
+
+/// Who brings a call is not who has made it: that one's own limits are asked for where it dials.
+#[test]
+fn a_call_that_comes_does_not_count_for_its_caller() {
+    let mut lab = phone("1300");
+    lab.register(BOB, "SEPB", 17);
+    for (phone, call) in [(ALICE, 77), (BOB, 78)] {
+        lab.manager_says(phone, &build::call_state(17, 4, call));
+        lab.manager_says(phone, &build::call_info(17, call, "1101", "1300"));
+        lab.manager_says(phone, &build::call_state(17, 5, call));
+    }
+    let granted = |call: &Call| call.granted.as_deref().is_some_and(|granted| granted.comes);
+    assert!(lab.core.calls().count() == 2 && lab.core.calls().all(granted));
+}
+
+#[test]
+fn a_connection_that_was_met_in_the_middle_ends_with_what_cannot_be_replaced() {
+    let mut lab = phone("1300");
+    lab.manager_says(ALICE, &build::call_state(17, 4, 77));
+    let verdict = lab.verdict(MANAGER, ALICE, &build::call_info(17, 77, "912125550100", "1300"));
+    let Verdict::Replace(replacement) = verdict else { panic!("{verdict:?}") };
+    assert_eq!(*replacement.otherwise, Verdict::Reset(Reason::AlgRefused));
 }
 
 #[test]
@@ -121,9 +260,11 @@ fn a_call_that_a_limit_has_ended_gets_no_media_again() {
     let (call, reason) = ended.expect("it is over");
     assert_eq!(reason, EndReason::Limit);
     lab.tracker.ended(&call, reason);
-    let channel = Channel { call: 77, ..CALL };
-    let verdict = lab.verdict(MANAGER, ALICE, &build::open_receive(17, channel, 4, false));
-    assert_eq!(verdict, Verdict::Reset(Reason::AlgRefused));
+    let open = build::open_receive(17, CALL, 4, false);
+    assert!(lab.asks(&open));
+    lab.answers_with(|frame| refuse::sccp_on_hook_for(frame, 1, 77));
+    lab.now = lab.now + Duration::from_secs(4);
+    assert_eq!(lab.verdict(MANAGER, ALICE, &open), Verdict::Reset(Reason::AlgRefused));
     // Its next sign of life reaches the call manager as an OnHook, once.
     let frame = build::keep_alive();
     let instead = refuse::sccp_on_hook_of(&frame).expect("an OnHook");
