@@ -106,22 +106,56 @@ fn sipp_is_told_on_both_sides() -> Result<()> {
     })
 }
 
-/// An octet put into a TCP stream would shift it for good: its parties hang up when they speak of the call next.
+/// An octet put into a TCP stream would shift it for good: by TCP a BYE is the last that is said.
 #[test]
-fn sip_by_tcp_learns_of_it_when_it_speaks() -> Result<()> {
-    with_limit("sip_by_tcp_learns_of_it_when_it_speaks", |turn| {
+fn the_last_words_of_a_sip_connection_are_byes() -> Result<()> {
+    with_limit("the_last_words_of_a_sip_connection_are_byes", |turn| {
+        for family in [Family::V4, Family::V6] {
+            let stage = Stage::new(turn, family);
+            let mut line = Line::open(&stage.phone, &stage.manager, Tcp)?;
+            let script = connect(&stage, &mut line)?;
+            for side in [Side::Near, Side::Far] {
+                let bye = line.read(side, SOON)?.with_context(|| format!("{side:?} is not told"))?;
+                ensure!(bye.starts_with("BYE sip:") && bye.contains("\r\nVia: SIP/2.0/TCP "), "{bye}");
+                ensure!(bye.contains(&format!("\r\nCall-ID: {}\r\n", script.call)), "{bye}");
+            }
+            for side in [Side::Near, Side::Far] {
+                let more = line.read(side, SOON);
+                ensure!(more.is_err(), "{side:?}: its connection goes on: {more:?}");
+            }
+            ensure!(turn.firewall.calls()?.is_empty() && turn.firewall.pinholes()?.is_empty(), "it goes on");
+            // The next call opens another one.
+            let mut line = Line::open(&stage.phone, &stage.manager, Tcp)?;
+            connect(&stage, &mut line)?.end(&mut line, Side::Near)?;
+        }
+        Ok(())
+    })
+}
+
+/// Two calls on one connection: the parties of the one that is over hang up when they speak of it next.
+#[test]
+fn a_sip_call_that_shares_its_connection_learns_of_it_when_it_speaks() -> Result<()> {
+    with_limit("a_sip_call_that_shares_its_connection_learns_of_it_when_it_speaks", |turn| {
         let stage = Stage::new(turn, Family::V4);
         let mut line = Line::open(&stage.phone, &stage.manager, Tcp)?;
         let mut script = connect(&stage, &mut line)?;
+        let mut other = Script::new(&line);
+        let invite = other.first(Side::Near, "INVITE", "", "");
+        line.say(Side::Near, &invite)?;
         let until = Instant::now() + SOON;
-        while !turn.firewall.calls()?.is_empty() {
+        while turn.firewall.calls()?.len() > 1 {
             ensure!(Instant::now() < until, "the call goes on");
         }
         ensure!(line.is_quiet(), "somebody is told");
+        line.say(Side::Far, &other.response(Side::Far, &invite, "180 Ringing", "", ""))?;
         let refresh = script.next(Side::Near, "INVITE", "", &session(stage.phone.ip, &audio(16_500, "")));
         let answer = line.say_in_vain(Side::Near, &refresh)?.context("no answer")?;
         ensure!(status(&answer) == "481", "{answer}");
-        Ok(())
+        let calls = turn.firewall.calls()?;
+        ensure!(calls.len() == 1 && calls[0].key == other.call, "{calls:?}");
+        // It goes on elsewhere.
+        let mut line = Line::open(&stage.phone, &stage.manager, Tcp)?;
+        line.say(Side::Far, &other.response(Side::Far, &invite, "486 Busy Here", "", ""))
     })
 }
 

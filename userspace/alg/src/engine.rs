@@ -3,7 +3,7 @@
 //! Hands each message to the tracker of its protocol and each stream to [`Streams`]; owns them all. The
 //! caller carries out the actions before it lets the packet go.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -292,12 +292,13 @@ impl Engine {
             _ => None,
         };
         let over: Vec<_> = self.core.actions()[since..].iter().filter_map(ended).collect();
+        // As they were when the first of them ended.
+        let mut connections = None;
         for (call, reason) in &over {
             match call.protocol {
                 Inspect::Sip => {
                     if *reason == EndReason::Limit {
-                        let now = self.core.latest();
-                        self.sip.limited(&mut self.core, call, now);
+                        self.release_sip(call, &mut connections);
                     }
                     self.sip.ended(call);
                 }
@@ -317,6 +318,38 @@ impl Engine {
                     self.h323.ended(&mut self.core, call, *reason);
                 }
             }
+        }
+    }
+
+    /// Tells the parties of a SIP call that a limit has ended it; by TCP, as the last words of the connection, where no
+    /// other call takes that.
+    fn release_sip(
+        &mut self,
+        call: &Call,
+        connections: &mut Option<HashMap<sip::Connection, Option<CallId>>>,
+    ) {
+        let now = self.core.latest();
+        let mut words = self.sip.limited(&mut self.core, call, now);
+        while let Some(sip::LastWords { connection, .. }) = words.first() {
+            let connection = *connection;
+            let (of_this, others) = words.into_iter().partition(|said| said.connection == connection);
+            words = others;
+            let users = connections.get_or_insert_with(|| self.sip.connections());
+            if users.get(&connection) == Some(&Some(call.id)) {
+                self.end_with(call.id, connection, of_this);
+            }
+        }
+    }
+
+    /// Ends a connection at both its ends, each of which reads its words, if there are some, before that.
+    fn end_with(&mut self, call: CallId, connection: sip::Connection, words: Vec<sip::LastWords>) {
+        let ends = connection.0;
+        let Some(next) = self.streams.end(ends, Reason::AlgRefused) else { return };
+        for to in 0..ends.len() {
+            let said = words.iter().filter(|said| said.to == ends[to]);
+            let payload = said.flat_map(|said| &said.payload).copied().collect();
+            let carrier = Carrier::LastSegment { sequence: next[1 - to], acknowledgement: next[to] };
+            self.core.say(Saying { call, from: ends[1 - to], to: ends[to], carrier, payload });
         }
     }
 
@@ -490,6 +523,94 @@ mod tests {
         assert_eq!(verdict, Verdict::Reset(Reason::AlgMalformed));
         let counted: Vec<_> = engine.messages().collect();
         assert_eq!(counted, [(Inspect::H225, Messages { passed: 2, refused: 3 })]);
+    }
+
+    /// One connection of SIP between [`CALLER`] and [`CALLEE`], read from its handshake on under a call policy.
+    struct Wire {
+        engine: Engine,
+        now: Time,
+        next: [u32; 2],
+    }
+
+    impl Wire {
+        fn open() -> Self {
+            let mut wire = Self { engine: engine(), now: Time(1_000_000_000), next: [1, 1] };
+            crate::core::gate::lab::govern(&mut wire.engine.core, "");
+            let segment = |sequence, acknowledgement, flags| Segment { sequence, acknowledgement, flags };
+            wire.engine.segment(&wire.context(0), segment(0, 0, flag::SYN), b"");
+            wire.engine.segment(&wire.context(1), segment(0, 1, flag::SYN | flag::ACK), b"");
+            wire
+        }
+
+        fn context(&self, side: usize) -> Context {
+            let ends = if side == 0 { [CALLER, CALLEE] } else { [CALLEE, CALLER] };
+            Context { now: self.now, ..context(ends[0], ends[1], Inspect::Sip, Transport::Tcp) }
+        }
+
+        fn say(&mut self, side: usize, text: &str) -> Verdict {
+            let (sequence, acknowledgement) = (self.next[side], self.next[1 - side]);
+            self.next[side] += text.len() as u32;
+            let segment = Segment { sequence, acknowledgement, flags: flag::ACK };
+            self.engine.segment(&self.context(side), segment, text.as_bytes())
+        }
+
+        /// A call to a premium number is answered; none lasts longer than ten minutes.
+        fn call(&mut self, id: &str) {
+            let said = |start: &str, to: &str, method: &str| {
+                format!(
+                    "{start}\r\nVia: SIP/2.0/TCP 192.0.2.1;branch=z9hG4bK{id}{method}\r\nMax-Forwards: 70\r\n\
+                     From: <sip:1001@192.0.2.1>;tag=1\r\nTo: <sip:91900555@198.51.100.7>{to}\r\n\
+                     Call-ID: {id}\r\nCSeq: 1 {method}\r\nContact: <sip:x@192.0.2.1;transport=tcp>\r\n\
+                     Content-Length: 0\r\n\r\n"
+                )
+            };
+            let target = "sip:91900555@198.51.100.7 SIP/2.0";
+            assert_eq!(self.say(0, &said(&format!("INVITE {target}"), "", "INVITE")), Verdict::Pass);
+            assert_eq!(self.say(1, &said("SIP/2.0 200 OK", ";tag=2", "INVITE")), Verdict::Pass);
+            assert_eq!(self.say(0, &said(&format!("ACK {target}"), ";tag=2", "ACK")), Verdict::Pass);
+        }
+
+        /// The limit of the calls so far comes: what is said then.
+        fn wait(&mut self) -> Vec<Saying> {
+            self.engine.take_actions();
+            self.now = self.now + Duration::from_secs(601);
+            self.engine.tick(self.now);
+            assert_eq!(self.engine.calls().count(), 0);
+            let said = |action| match action {
+                Action::Say(saying) => Some(*saying),
+                _ => None,
+            };
+            self.engine.take_actions().into_iter().filter_map(said).collect()
+        }
+    }
+
+    #[test]
+    fn the_last_words_of_a_sip_connection_are_byes() {
+        let mut wire = Wire::open();
+        wire.call("one");
+        let [there, back] = wire.next;
+        let said = wire.wait();
+        assert_eq!(said.len(), 2);
+        for saying in said {
+            let text = String::from_utf8(saying.payload).expect("text");
+            let to_callee = saying.to.to_string() == CALLEE;
+            let (sequence, acknowledgement) = if to_callee { (there, back) } else { (back, there) };
+            assert_eq!(saying.carrier, Carrier::LastSegment { sequence, acknowledgement });
+            let target = if to_callee { "91900555@198.51.100.7" } else { "x@192.0.2.1;transport=tcp" };
+            assert!(text.starts_with(&format!("BYE sip:{target} SIP/2.0\r\nVia: SIP/2.0/TCP ")), "{text}");
+        }
+        // Nothing goes on behind them.
+        assert_eq!(wire.say(0, "\r\n\r\n").reason(), Some(Reason::AlgRefused));
+    }
+
+    #[test]
+    fn a_sip_connection_that_carries_another_call_goes_on() {
+        let mut wire = Wire::open();
+        wire.call("one");
+        wire.call("two");
+        assert_eq!(wire.wait(), []);
+        assert_eq!(wire.say(0, "\r\n\r\n"), Verdict::Pass);
+        wire.call("three");
     }
 
     #[test]

@@ -37,7 +37,7 @@ use callgate_shared::Reason;
 use callgate_shared::policy::Inspect;
 
 use crate::action::{Context, EndReason, Time, Verdict};
-use crate::call::{Call, Party};
+use crate::call::{Call, CallId, Party};
 use crate::core::Core;
 use crate::farewell::Farewells;
 use hop::{Hop, Purpose, Transaction};
@@ -46,6 +46,7 @@ use policy::{Screen, Why};
 use registrations::Registrations;
 pub use registrations::{Binding, is_binding};
 use release::Way;
+pub(crate) use release::{Connection, LastWords};
 
 /// How long a BYE may stay without a response before its dialog closes all the same: three retransmissions
 /// (RFC 3261 section 17.1.2.2). Its sender has stopped listening long since (section 15.1.1).
@@ -146,15 +147,14 @@ impl Tracker {
 
     /// A limit of the call policy has ended this call: its parties are told by BYE, where that can be, and what they
     /// offer each other next is answered 481, so that they hang up (RFC 3261 section 12.2.1.2). Its other hops end too.
-    /// To be called before [`Self::ended`].
-    pub fn limited(&mut self, core: &mut Core, call: &Call, now: Time) {
+    /// Gives the BYEs that only the last words of a connection can be. To be called before [`Self::ended`].
+    pub(crate) fn limited(&mut self, core: &mut Core, call: &Call, now: Time) -> Vec<LastWords> {
         if self.limited.len() < MAX_LIMITED {
             self.limited.insert(call.key.clone(), now + LIMITED);
         }
-        let Some(hops) = self.calls.get_mut(&call.key) else { return };
-        if let Some(hop) = hops.iter().find(|hop| hop.id == call.id) {
-            hop.say_bye(core, &mut self.farewells, &call.key, now);
-        }
+        let Some(hops) = self.calls.get_mut(&call.key) else { return Vec::new() };
+        let hop = hops.iter().find(|hop| hop.id == call.id);
+        let last = hop.map(|hop| hop.say_bye(core, &mut self.farewells, &call.key, now));
         let called = call.granted.as_deref().map(|granted| &granted.called);
         hops.retain(|hop| {
             let granted = core.call(hop.id).and_then(|call| call.granted.as_deref());
@@ -165,6 +165,19 @@ impl Tracker {
             }
             !passes_on || hop.id == call.id
         });
+        last.unwrap_or_default()
+    }
+
+    /// The connections that calls take, each with the call that takes it, or `None` where several do.
+    pub(crate) fn connections(&self) -> HashMap<Connection, Option<CallId>> {
+        let mut connections = HashMap::new();
+        for hop in self.calls.values().flatten() {
+            for connection in hop.connections() {
+                let user = connections.entry(connection).or_insert(Some(hop.id));
+                *user = user.filter(|id| *id == hop.id);
+            }
+        }
+        connections
     }
 
     /// Takes up the calls of an earlier run from their records; calls of other protocols are left alone.

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use callgate_protocols::sip::{Message, Replaces};
 
 use super::media::{self, Line};
-use super::release::{self, Named, Way};
+use super::release::{self, Connection, LastWords, Named, Way};
 use super::{CANCEL_GRACE, OFFER_PATIENCE};
 use crate::action::{Context, EndReason, Time};
 use crate::call::{Call, CallId, Party, State};
@@ -203,17 +203,32 @@ impl Hop {
         self.peers[sender as usize].ip() == context.source.ip()
     }
 
-    /// Tells both parties of each dialog that it is over.
-    pub(super) fn say_bye(&self, core: &mut Core, farewells: &mut Farewells<u64>, call_id: &str, now: Time) {
-        let Some(uris) = self.uris.as_deref() else { return };
+    /// Tells both parties of each dialog that it is over; gives what only the last words of a connection can tell.
+    pub(super) fn say_bye(
+        &self,
+        core: &mut Core,
+        farewells: &mut Farewells<u64>,
+        call_id: &str,
+        now: Time,
+    ) -> Vec<LastWords> {
+        let mut last = Vec::new();
+        let Some(uris) = self.uris.as_deref() else { return last };
         for dialog in self.dialogs.iter().filter(|dialog| dialog.confirmed) {
             let named = Named { call_id, uris, tags: [&self.caller_tag, &dialog.tag] };
             for (by, way) in [Party::Caller, Party::Callee].into_iter().zip(&dialog.ways) {
                 if let Some(way) = way {
-                    release::say_bye(farewells, core, now, self.id, (by, way), named);
+                    last.extend(release::say_bye(farewells, core, now, self.id, (by, way), named));
                 }
             }
         }
+        last
+    }
+
+    /// The connections its messages have taken, or would take by TCP.
+    pub(super) fn connections(&self) -> impl Iterator<Item = Connection> {
+        let ways = self.dialogs.iter().flat_map(|dialog| &dialog.ways).flatten();
+        let ways = ways.filter_map(|way| way.connection());
+        ways.chain(std::iter::once(Connection::of(self.peers[0], self.peers[1])))
     }
 
     /// Where it was called.

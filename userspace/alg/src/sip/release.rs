@@ -3,8 +3,10 @@
 //!
 //! A dialog's own requests tell best how its parties reach each other on this hop: where from, where to, by which
 //! Request-URI and routes, and how far they have counted. Until the callee has sent one, the INVITE tells how it will
-//! (RFC 3261 section 12.1.1). Only what comes by UDP is learnt, and only where a call policy may need it; an octet put
-//! into a TCP stream would shift it for good.
+//! (RFC 3261 section 12.1.1). It is learnt only where a call policy may need it.
+//!
+//! An octet put into a TCP stream would shift it for good, so that by TCP a BYE can only be the last of its connection:
+//! said once, where nothing else needs that ([`LastWords`]).
 //!
 //! Who asks for credentials even here is left as it is: it learns of the end when it speaks of the call again.
 
@@ -32,6 +34,7 @@ const PORT: u16 = 5060;
 pub(super) struct Way {
     from: SocketAddr,
     to: SocketAddr,
+    transport: Transport,
     /// The Request-URI, and the Route field's value; the latter may be empty.
     target: String,
     routes: String,
@@ -45,7 +48,8 @@ impl Way {
         let target = request.request_uri()?.to_owned();
         let routes = joined(request.routes().map(|route| route.ok()))?;
         let number = request.cseq.number.max(before.map_or(0, |before| before.number));
-        Self { from: context.source, to: context.destination, target, routes, number }.within_bounds(context)
+        let (from, to, transport) = (context.source, context.destination, context.transport);
+        Self { from, to, transport, target, routes, number }.within_bounds()
     }
 
     /// As the callee's requests will go, by what an INVITE says.
@@ -64,14 +68,15 @@ impl Way {
             let _ = write!(joined, "{}<{last}>", if joined.is_empty() { "" } else { ", " });
         }
         let to = match Uri::parse(first) {
+            // By TCP, on the connection that there is.
+            _ if context.transport == Transport::Tcp => context.source,
             Some(uri) if uri.ip() == Some(context.source.ip()) => {
                 SocketAddr::new(context.source.ip(), uri.port.unwrap_or(PORT))
             }
             _ => context.source,
         };
-        let way =
-            Self { from: context.destination, to, target: target.to_owned(), routes: joined, number: 0 };
-        way.within_bounds(context)
+        let (from, transport, target) = (context.destination, context.transport, target.to_owned());
+        Self { from, to, transport, target, routes: joined, number: 0 }.within_bounds()
     }
 
     /// The other party has said where it is reached from now on.
@@ -81,10 +86,33 @@ impl Way {
         }
     }
 
-    fn within_bounds(self, context: &Context) -> Option<Self> {
-        let fits = self.target.len() + self.routes.len() <= MAX_WAY;
-        (context.transport == Transport::Udp && fits).then_some(self)
+    /// The connection it takes, where it takes one.
+    pub(super) fn connection(&self) -> Option<Connection> {
+        (self.transport == Transport::Tcp).then(|| Connection::of(self.from, self.to))
     }
+
+    fn within_bounds(self) -> Option<Self> {
+        (self.target.len() + self.routes.len() <= MAX_WAY).then_some(self)
+    }
+}
+
+/// A TCP connection, whichever of its ends has made it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Connection(pub(crate) [SocketAddr; 2]);
+
+impl Connection {
+    pub(super) fn of(one: SocketAddr, other: SocketAddr) -> Self {
+        Self(if one <= other { [one, other] } else { [other, one] })
+    }
+}
+
+/// What the end of a connection reads last.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct LastWords {
+    pub(crate) connection: Connection,
+    /// To which of its ends.
+    pub(crate) to: SocketAddr,
+    pub(crate) payload: Vec<u8>,
 }
 
 /// The parties' URIs as From and To have them, by [`Party`].
@@ -102,7 +130,7 @@ pub(super) struct Named<'a> {
     pub(super) tags: [&'a str; 2],
 }
 
-/// Says BYE to `by`'s other party, as if from it.
+/// Says BYE to `by`'s other party, as if from it; gives it where it is to be the last of a connection.
 pub(super) fn say_bye(
     farewells: &mut Farewells<u64>,
     core: &mut Core,
@@ -110,26 +138,30 @@ pub(super) fn say_bye(
     call: CallId,
     (by, way): (Party, &Way),
     named: Named<'_>,
-) {
+) -> Option<LastWords> {
     if way.number >= MAX_NUMBER {
-        return;
+        return None;
     }
     let branch = farewells.number((call, by as u8, named.tags));
     let payload = bye(by, way, named, branch).into_bytes();
     // It is what its receiver will make of it, and its answer will be known by.
-    let Ok(message) = Message::parse(&payload) else { return };
-    let id = transaction_id(&message);
+    let id = transaction_id(&Message::parse(&payload).ok()?);
+    if let Some(connection) = way.connection() {
+        return Some(LastWords { connection, to: way.to, payload });
+    }
     let saying = Saying { call, from: way.from, to: way.to, carrier: Carrier::Datagram, payload };
     farewells.say(core, now, id, saying);
+    None
 }
 
 fn bye(by: Party, way: &Way, Named { call_id, uris, tags }: Named<'_>, branch: u64) -> String {
     let (own, other) = (by as usize, by.other() as usize);
     let [from, to] = [own, other].map(|place| format!("<{}>;tag={}", uris[place], tags[place]));
     let sent_by = SocketAddr::new(way.from.ip().to_canonical(), way.from.port());
+    let transport = if way.transport == Transport::Tcp { "TCP" } else { "UDP" };
     let route = if way.routes.is_empty() { String::new() } else { format!("Route: {}\r\n", way.routes) };
     format!(
-        "BYE {} SIP/2.0\r\nVia: SIP/2.0/UDP {sent_by};branch=z9hG4bK{branch:016x};rport\r\nMax-Forwards: 70\r\n\
+        "BYE {} SIP/2.0\r\nVia: SIP/2.0/{transport} {sent_by};branch=z9hG4bK{branch:016x};rport\r\nMax-Forwards: 70\r\n\
          {route}From: {from}\r\nTo: {to}\r\nCall-ID: {call_id}\r\nCSeq: {} BYE\r\n\
          Reason: Q.850;cause=31;text=\"A limit of the call policy has come\"\r\nContent-Length: 0\r\n\r\n",
         way.target,
