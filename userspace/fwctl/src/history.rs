@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use callgate_api::{By, Finding, HistoryFilter, HistoryTotal, Page, Record};
 use jiff::civil;
 use jiff::tz::TimeZone;
@@ -117,6 +117,17 @@ impl Which {
         }
     }
 
+    /// Bounds that no call can be within are a mistake, not a question.
+    fn check(&self) -> Result<()> {
+        if let (Some(since), Some(until)) = (self.since, self.until) {
+            ensure!(since < until, "--until is before --since: no call began between them");
+        }
+        if let (Some(longer), Some(shorter)) = (self.longer, self.shorter) {
+            ensure!(longer <= shorter, "--shorter is less than --longer: no call lasted so long");
+        }
+        Ok(())
+    }
+
     fn query(&self, listing: &Listing) -> String {
         let filter = self.filter().to_query();
         format!("limit={}{}{filter}", listing.limit, if filter.is_empty() { "" } else { "&" })
@@ -124,6 +135,7 @@ impl Which {
 }
 
 pub(crate) fn run(client: &Client, args: &Args, json: bool, out: &mut dyn Write) -> Result<Outcome> {
+    args.which.check()?;
     let query = args.which.query(&args.listing);
     if args.by.is_empty() {
         let page: Page<Record> = client.get(&format!("/v1/history?{query}"))?;
@@ -147,7 +159,10 @@ pub(crate) fn run(client: &Client, args: &Args, json: bool, out: &mut dyn Write)
             .collect::<Result<_, serde_json::Error>>()?;
         write_json(&all, out)?;
     } else {
-        for (by, page) in &all {
+        for (place, (by, page)) in all.iter().enumerate() {
+            if place > 0 {
+                writeln!(out)?;
+            }
             print(page, false, out, |page, screen| show::totals(by, page, screen))?;
         }
     }
@@ -155,6 +170,7 @@ pub(crate) fn run(client: &Client, args: &Args, json: bool, out: &mut dyn Write)
 }
 
 pub(crate) fn fraud(client: &Client, args: &Fraud, json: bool, out: &mut dyn Write) -> Result<Outcome> {
+    args.which.check()?;
     let page: Page<Finding> =
         client.get(&format!("/v1/history/fraud?{}", args.which.query(&args.listing)))?;
     print(&page, json, out, show::findings)
@@ -334,6 +350,18 @@ mod tests {
             "limit=5&caller=2001&called=1-900%2A&any=true&refused=true&answered=false&longer_s=60"
         );
         assert_eq!(Which::default().query(&Listing { limit: 5 }), "limit=5");
+    }
+
+    #[test]
+    fn bounds_that_no_call_is_within_are_told() {
+        let told = |which: Which| which.check().err().map(|error| error.to_string()).unwrap_or_default();
+        let which = Which { since: Some(2), until: Some(1), ..Which::default() };
+        assert!(told(which).starts_with("--until is before --since"));
+        let which = Which { longer: Some(60), shorter: Some(30), ..Which::default() };
+        assert!(told(which).starts_with("--shorter is less than --longer"));
+        let which =
+            Which { since: Some(1), until: Some(2), longer: Some(5), shorter: Some(5), ..Which::default() };
+        assert_eq!(told(which), "");
     }
 
     #[test]

@@ -114,9 +114,11 @@ impl<const N: usize> Table<N> {
                 Line::Note(text) => {
                     let indent = 4;
                     let room = screen.width.map_or(usize::MAX, |width| width.saturating_sub(indent));
-                    screen.put(" ".repeat(indent), Tone::Plain)?;
-                    screen.put(shorten(text, room), Tone::Dim)?;
-                    screen.end_line()?;
+                    for line in wrapped(text, room) {
+                        screen.put(" ".repeat(indent), Tone::Plain)?;
+                        screen.put(shorten(line, room), Tone::Dim)?;
+                        screen.end_line()?;
+                    }
                 }
             }
         }
@@ -170,6 +172,30 @@ impl<const N: usize> Table<N> {
         }
         screen.end_line()
     }
+}
+
+/// A text in lines of at most `room` columns, broken between words; a word that is wider is a line of its own.
+fn wrapped(text: &str, room: usize) -> Vec<&str> {
+    let mut lines = Vec::new();
+    let mut rest = text;
+    while rest.width() > room {
+        let mut used = 0;
+        let fits = rest.char_indices().find(|(_, c)| {
+            used += c.width().unwrap_or(0);
+            used > room
+        });
+        let end = fits.map_or(rest.len(), |(at, _)| at);
+        // A blank right behind what fits is as good as one within it.
+        let blank = match rest[end..].starts_with(' ') {
+            true => Some(end),
+            false => rest[..end].rfind(' ').or_else(|| rest.find(' ')),
+        };
+        let Some(blank) = blank else { break };
+        lines.push(rest[..blank].trim_end());
+        rest = rest[blank..].trim_start();
+    }
+    lines.push(rest);
+    lines
 }
 
 /// At most `room` columns of a text, its end marked where it was cut.
@@ -245,6 +271,18 @@ a long n…          7  x
 ";
         assert_eq!(shown(&table(), Some(26)), expected);
         assert!(shown(&table(), Some(5)).starts_with("NAME      PACKETS"), "never below its least");
+    }
+
+    #[test]
+    fn a_note_is_wrapped_between_words() {
+        let mut table = table();
+        table.note("two words and averyveryverylongword more");
+        let shown = shown(&table, Some(16));
+        let lines: Vec<_> = shown.lines().skip(4).collect();
+        assert_eq!(lines, ["    two words", "    and", "    averyveryve…", "    more"]);
+        assert_eq!(wrapped("漢字漢 字", 6), ["漢字漢", "字"]);
+        assert_eq!(wrapped("", 0), [""]);
+        assert_eq!(wrapped(" x", 0), ["", "x"]);
     }
 
     #[test]

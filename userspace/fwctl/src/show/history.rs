@@ -13,21 +13,23 @@ pub(crate) fn records(page: &Page<Record>, long: bool, screen: &mut Screen<'_>) 
     let mut table = Table::new([
         text("BEGAN (UTC)"),
         text("PROTO"),
-        cut("CALLER", 10),
-        cut("CALLED", 10),
-        cut("CLASS", 6),
+        cut("CALLER", 9),
+        cut("CALLED", 13),
+        cut("CLASS", 9),
         count("LASTED"),
-        cut("END", 8),
+        cut("END", 11),
     ]);
     for record in &page.rows {
         let lasted = match record.connected_ms {
+            _ if record.refused => "refused".to_owned(),
             Some(_) => duration(record.duration_ms / 1_000),
             None => "-".to_owned(),
         };
-        let end = match (&record.cause, record.refused) {
-            (_, true) => format!("refused: {}", record.verdict),
-            (Some(cause), _) => format!("{}, {cause}", record.reason),
-            (None, _) => record.reason.clone(),
+        // The most telling word there is.
+        let end = match &record.cause {
+            _ if record.refused => &record.verdict,
+            Some(cause) => cause,
+            None => &record.reason,
         };
         let tone = match record.refused {
             true => Tone::Bad,
@@ -45,7 +47,7 @@ pub(crate) fn records(page: &Page<Record>, long: bool, screen: &mut Screen<'_>) 
             (&record.caller).into(),
             (&record.called).into(),
             class.into(),
-            lasted.into(),
+            Cell::new(lasted, tone),
             Cell::new(end, tone),
         ]);
         if long {
@@ -62,7 +64,8 @@ fn lines(record: &Record) -> [String; 3] {
     let named = |name: &str| if name.is_empty() { "-".to_owned() } else { name.to_owned() };
     let device = if record.device.is_empty() { String::new() } else { format!(", device {}", record.device) };
     let rule = record.rule.as_ref().map(|rule| format!(", rule {rule:?}")).unwrap_or_default();
-    let released = record.released_by.as_ref().map(|by| format!(", released by {by}")).unwrap_or_default();
+    let cause = record.cause.as_ref().map(|cause| format!(", {cause}")).unwrap_or_default();
+    let released = record.released_by.as_ref().map(|by| format!(", by {by}")).unwrap_or_default();
     let number_of = |it: Option<f64>| it.map_or_else(|| "-".to_owned(), |it| format!("{it:.2}"));
     // Where both are known, who heard what.
     let directions = match (record.mos_to_caller, record.mos_to_called) {
@@ -77,7 +80,10 @@ fn lines(record: &Record) -> [String; 3] {
             named(&record.caller_signalled),
             named(&record.called_signalled)
         ),
-        format!("{} on {}, call {}{rule}{released}", record.key, record.host, record.call),
+        format!(
+            "{} on {}, call {}{rule}; ended: {}{cause}{released}",
+            record.key, record.host, record.call, record.reason
+        ),
         format!(
             "packets to caller {}, to called {}; loss {}, jitter {}, MOS {}{directions}",
             number(record.packets_to_caller),
@@ -207,16 +213,40 @@ mod tests {
         };
         let page = Page { rows: vec![record(), answered], total: 2 };
         let lines = shown(|screen| records(&page, false, screen));
-        assert_eq!(lines[0], "BEGAN (UTC)     PROTO  CALLER  CALLED       CLASS    LASTED  END");
-        assert_eq!(
-            lines[1],
-            "11-21 00:41:07  sip    2001    19005551234  premium       -  refused: no-permission"
-        );
-        assert_eq!(lines[2], "11-21 00:41:07  sip    2001    19005551234  -         2m05s  bye");
+        assert_eq!(lines[0], "BEGAN (UTC)     PROTO  CALLER  CALLED       CLASS     LASTED  END");
+        assert_eq!(lines[1], "11-21 00:41:07  sip    2001    19005551234  premium  refused  no-permission");
+        assert_eq!(lines[2], "11-21 00:41:07  sip    2001    19005551234  -          2m05s  bye");
         let long = shown(|screen| records(&page, true, screen));
         assert_eq!(long[2], "    192.0.2.1:5060 → 198.51.100.7:5060, signalled - → 919005551234");
-        assert_eq!(long[3], "    a@b on fw1, call 7");
+        assert_eq!(long[3], "    a@b on fw1, call 7; ended: refused, sip 403");
         assert_eq!(long[4], "    packets to caller 0, to called 0; loss -, jitter -, MOS -");
+    }
+
+    /// Whatever else is long: a number, and why it was refused, can be read on a terminal of 80 columns.
+    #[test]
+    fn numbers_and_reasons_stay_on_a_narrow_terminal() {
+        let refused = Record {
+            caller: "aaln/1@gateway.branch-office.example.net".to_owned(),
+            called: "+12125550100".to_owned(),
+            permission: "long-distance".to_owned(),
+            ..record()
+        };
+        let failed = Record {
+            refused: false,
+            cause: Some("sip 486".to_owned()),
+            reason: "failed".to_owned(),
+            ..record()
+        };
+        let mut out = Vec::new();
+        let page = Page { rows: vec![refused, failed], total: 2 };
+        records(&page, false, &mut Screen::plain(&mut out, Some(80))).expect("room");
+        let text = String::from_utf8(out).expect("text");
+        let lines: Vec<_> = text.lines().collect();
+        assert!(lines[1].ends_with("  +12125550100  long-dis…  refused  no-permiss…"), "{text}");
+        assert!(
+            lines[2].ends_with("  -  sip 486") && lines.iter().all(|line| line.chars().count() <= 80),
+            "{text}"
+        );
     }
 
     #[test]

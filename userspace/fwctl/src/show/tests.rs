@@ -328,8 +328,10 @@ fn phones_with_what_they_say_of_themselves() {
     let notes: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("    ")).collect();
     let expected = [
         "10.20.0.116:50000 → 10.1.1.10:2000, registration not seen",
-        "10.20.0.115:49170 → 10.1.1.10:2000, says 10.20.0.116, version 20, 1 line, S…",
-        "[2001:db8:0:1::15]:50123 → [2001:db8:0:1::10]:2000, version 20, 1 line, SCC…",
+        "10.20.0.115:49170 → 10.1.1.10:2000, says 10.20.0.116, version 20, 1 line,",
+        "SCCP42.9-4-2SR3-1S, unknown",
+        "[2001:db8:0:1::15]:50123 → [2001:db8:0:1::10]:2000, version 20, 1 line,",
+        "SCCP42.9-4-2SR3-1S, unknown",
     ];
     assert_eq!(notes, expected);
 }
