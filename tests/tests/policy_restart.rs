@@ -1,4 +1,5 @@
-//! What the call policy has counted outlives the daemon, be it killed: who is suspected, and where has been called.
+//! What the call policy has counted outlives the daemon, be it killed: who is suspected, and where has been called. So
+//! does what it takes to tell a call's parties that a limit has ended it.
 
 use std::thread;
 use std::time::Duration;
@@ -11,7 +12,7 @@ use callgate_lab::lab::{Family, Lab};
 use callgate_lab::policy::Policy;
 use callgate_lab::root_or_skip;
 use callgate_lab::sip::Transport::Udp;
-use callgate_lab::sip::talk::{Line, Script, Side, status};
+use callgate_lab::sip::talk::{Line, Script, Side, audio, session, status};
 
 const POLICY: &str = r#"
 [policy]
@@ -83,6 +84,43 @@ fn suspicion_and_destinations_outlive_the_daemon() -> Result<()> {
     ensure!(!invites(&other, &manager, abroad)?, "suspicion is forgotten");
     ensure!(invites(&honest, &manager, abroad)?, "it does not arrive");
     ensure!(!told(&firewall, before, EventKind::NewDestination)?, "the destination is new again");
+    firewall.settled()?;
+    firewall.stop()
+}
+
+/// Nothing of the call passes between the restart and the limit.
+#[test]
+fn parties_are_told_of_a_limit_by_the_next_daemon() -> Result<()> {
+    if !root_or_skip("parties_are_told_of_a_limit_by_the_next_daemon") {
+        return Ok(());
+    }
+    let lab = Lab::gateway()?;
+    let limit = "\n[policy]\nunmatched = \"short\"\nstrangers = [\"short\"]\n\n\
+                 [policy.permission.short]\npatterns = [\"T\"]\nlongest = \"5s\"\n";
+    let mut firewall = Firewall::start(&lab, &(Policy::default().text(&lab) + limit))?;
+    let mut calls = Vec::new();
+    for family in [Family::V4, Family::V6] {
+        let phone = Host::new(lab.outside(), family.phone(0));
+        let manager = Host::new(lab.inside(), family.call_manager(0));
+        let mut line = Line::open(&phone, &manager, Udp)?;
+        let mut script = Script::new(&line);
+        let offer = session(phone.ip, &audio(16_500, ""));
+        let answer = session(manager.ip, &audio(16_502, ""));
+        script.connect(&mut line, &offer, &answer)?;
+        calls.push((family, line, script));
+    }
+    firewall.kill()?;
+    firewall.restart()?;
+    for (family, line, script) in &mut calls {
+        for side in [Side::Near, Side::Far] {
+            let bye = line.read(side, Duration::from_secs(10))?;
+            let bye = bye.with_context(|| format!("{family:?}: {side:?} is not told"))?;
+            ensure!(bye.starts_with("BYE sip:"), "{family:?}: {side:?} reads {bye}");
+            ensure!(bye.contains(&format!("\r\nCall-ID: {}\r\n", script.call)), "{bye}");
+            line.send(side, &script.response(side, &bye, "200 OK", "", ""))?;
+        }
+    }
+    ensure!(firewall.calls()?.is_empty() && firewall.pinholes()?.is_empty(), "they go on");
     firewall.settled()?;
     firewall.stop()
 }

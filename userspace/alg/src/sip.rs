@@ -305,6 +305,9 @@ impl Tracker {
             }
             let contact = message.contacts().next().and_then(Result::ok).map(|contact| contact.uri);
             hop.learn(dialog, sender, context, message, contact);
+            if message.method() != Method::Bye {
+                hop.remember(core);
+            }
             if sender == Party::Caller {
                 core.path(hop.id);
             }

@@ -118,7 +118,7 @@ impl Firewall {
         let machine = Machine { interfaces: &borrowed(&named), addresses: &addresses, now: Zoned::now() };
         let in_force = rules.active_at(&machine.now);
         let compiled = compile(&rules, &machine, generation, &mut kernel.slots())?;
-        let (mut journal, calls) = Journal::open(state_dir);
+        let (mut journal, calls, ways) = Journal::open(state_dir);
         let now = now();
 
         let mut engine = Engine::new(policy::media(&rules, &compiled), Bounds::default());
@@ -178,6 +178,9 @@ impl Firewall {
         firewall.reopen(now);
         let Self { interfaces, kernel, rules, .. } = &mut firewall;
         interfaces.sync(kernel, &named, rules.settings().xdp)?;
+        for (call, way) in ways {
+            firewall.paths.resume(call, way, &firewall.interfaces.attached);
+        }
         // Not before somebody reads the taps: until then signalling goes by `on_alg_down`, and is not lost.
         firewall.heartbeat();
         Ok(firewall)
@@ -369,8 +372,8 @@ impl Firewall {
                     Ok(())
                 }
                 Action::Path(call) => {
-                    if let Some(seen) = seen {
-                        self.paths.learn(*call, seen);
+                    if let Some(way) = seen.and_then(|seen| self.paths.learn(*call, seen)) {
+                        self.journal.way(*call, way);
                     }
                     Ok(())
                 }

@@ -20,6 +20,8 @@ use callgate_alg::{Action, Call, CallId};
 use serde::{Deserialize, Serialize};
 use tracing::{info, warn};
 
+use crate::paths::Way;
+
 /// Where the journal lies unless told otherwise: gone after a reboot, like the maps.
 pub const STATE_DIR: &str = "/run/callgate";
 
@@ -33,7 +35,6 @@ const COMPACT_ABOVE: u64 = 1024 * 1024;
 /// One line.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-#[expect(clippy::large_enum_variant, reason = "written, or taken apart, as soon as it is made")]
 enum Entry<'a> {
     /// The first line: the kernel's boot id.
     Boot(Cow<'a, str>),
@@ -41,9 +42,20 @@ enum Entry<'a> {
     Call(Cow<'a, Call>),
     /// A call is over.
     Ended(CallId),
+    /// How the parties of a call are reached.
+    Way(CallId, Cow<'a, Way>),
 }
 
-/// Where the last record of a living call lies, its line feed included.
+/// What is known of a call has a line for each.
+type Key = (CallId, Line);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Line {
+    Call,
+    Way,
+}
+
+/// Where the last line of its kind of a living call lies, its line feed included.
 #[derive(Clone, Copy, Debug)]
 struct Place {
     offset: u64,
@@ -61,7 +73,7 @@ pub struct Journal {
     length: u64,
     /// Bytes of the living calls' records.
     alive: u64,
-    places: HashMap<CallId, Place>,
+    places: HashMap<Key, Place>,
     /// Not compacted before it is this long.
     compact_above: u64,
     /// The last write failed.
@@ -73,8 +85,8 @@ pub struct Journal {
 
 impl Journal {
     /// Opens the journal in `directory`, making both if need be; with it the calls that were alive when the
-    /// last daemon ended, by number. Lines that cannot be read are passed over and counted in a warning.
-    pub fn open(directory: &Path) -> (Self, Vec<Call>) {
+    /// last daemon ended, by number, and the ways to them. Lines that cannot be read are passed over and counted in a warning.
+    pub fn open(directory: &Path) -> (Self, Vec<Call>, Vec<(CallId, Way)>) {
         let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
         Self::open_in_boot(directory, boot.trim())
     }
@@ -88,28 +100,42 @@ impl Journal {
     pub fn record(&mut self, action: &Action) {
         match action {
             Action::Call(call) => {
-                let place = self.append(&Entry::Call(Cow::Borrowed(call)));
-                // If the write failed, the record before it is the best there is.
-                if let Some(place) = place {
-                    self.alive += place.length;
-                    let before = self.places.insert(call.id, place);
-                    self.alive -= before.map_or(0, |before| before.length);
-                }
+                self.put((call.id, Line::Call), &Entry::Call(Cow::Borrowed(call)));
             }
             Action::Ended(call, _) => {
-                if let Some(place) = self.places.remove(&call.id) {
-                    self.alive -= place.length;
+                let lines = [Line::Call, Line::Way].map(|line| self.places.remove(&(call.id, line)));
+                self.alive -= lines.iter().flatten().map(|place| place.length).sum::<u64>();
+                if lines.iter().any(Option::is_some) {
                     self.append(&Entry::Ended(call.id));
                 }
             }
             _ => return,
         }
+        self.tidy();
+    }
+
+    /// Notes how the parties of a call that is not over are reached.
+    pub fn way(&mut self, call: CallId, way: &Way) {
+        self.put((call, Line::Way), &Entry::Way(call, Cow::Borrowed(way)));
+        self.tidy();
+    }
+
+    /// Adds a line in place of the one before it; if it cannot be written, that is the best there is.
+    fn put(&mut self, key: Key, entry: &Entry<'_>) {
+        if let Some(place) = self.append(entry) {
+            self.alive += place.length;
+            let before = self.places.insert(key, place);
+            self.alive -= before.map_or(0, |before| before.length);
+        }
+    }
+
+    fn tidy(&mut self) {
         if self.owing || self.length > self.compact_above && self.alive < self.length / 2 {
             self.compact();
         }
     }
 
-    fn open_in_boot(directory: &Path, boot: &str) -> (Self, Vec<Call>) {
+    fn open_in_boot(directory: &Path, boot: &str) -> (Self, Vec<Call>, Vec<(CallId, Way)>) {
         let mut journal = Self {
             directory: directory.to_owned(),
             boot: boot.to_owned(),
@@ -123,13 +149,14 @@ impl Journal {
             line: Vec::new(),
         };
         let made = fs::DirBuilder::new().recursive(true).mode(0o755).create(directory);
-        let calls = match made.and_then(|()| read(&directory.join(NAME), boot)) {
-            Ok(calls) => calls,
+        let (calls, mut ways) = match made.and_then(|()| read(&directory.join(NAME), boot)) {
+            Ok(found) => found,
             Err(error) => {
                 warn!(%error, directory = %directory.display(), "call journal: cannot be read; starting without calls");
-                HashMap::new()
+                Default::default()
             }
         };
+        ways.retain(|id, _| calls.contains_key(id));
         let mut calls: Vec<Call> = calls.into_values().collect();
         calls.sort_unstable_by_key(|call| call.id);
 
@@ -137,14 +164,18 @@ impl Journal {
         let written = journal.rewrite(|new| {
             for call in &calls {
                 let place = new.entry(&Entry::Call(Cow::Borrowed(call)))?;
-                new.places.insert(call.id, place);
+                new.places.insert((call.id, Line::Call), place);
+                if let Some(way) = ways.get(&call.id) {
+                    let place = new.entry(&Entry::Way(call.id, Cow::Borrowed(way)))?;
+                    new.places.insert((call.id, Line::Way), place);
+                }
             }
             Ok(())
         });
         if let Err(error) = written {
             warn!(%error, directory = %directory.display(), "call journal: cannot be written; calls will not outlive the daemon");
         }
-        (journal, calls)
+        (journal, calls, ways.into_iter().collect())
     }
 
     /// Adds a line; `None` if it could not be written.
@@ -175,16 +206,16 @@ impl Journal {
     fn compact(&mut self) {
         self.owing = false;
         let Some(old) = self.file.take() else { return };
-        let mut living: Vec<(CallId, Place)> = self.places.iter().map(|(id, place)| (*id, *place)).collect();
+        let mut living: Vec<(Key, Place)> = self.places.iter().map(|(key, place)| (*key, *place)).collect();
         living.sort_unstable_by_key(|(_, place)| place.offset);
         let written = self.rewrite(|new| {
             let mut line = Vec::new();
-            for (id, place) in living {
+            for (key, place) in living {
                 // A line of ours: its length is what we wrote, below MAX_LINE.
                 line.resize(place.length as usize, 0);
                 old.read_exact_at(&mut line, place.offset)?;
                 let place = new.line(&line)?;
-                new.places.insert(id, place);
+                new.places.insert(key, place);
             }
             Ok(())
         });
@@ -219,7 +250,7 @@ impl Journal {
 struct NewFile {
     to: BufWriter<File>,
     length: u64,
-    places: HashMap<CallId, Place>,
+    places: HashMap<Key, Place>,
 }
 
 impl NewFile {
@@ -244,12 +275,15 @@ fn encode(line: &mut Vec<u8>, entry: &Entry<'_>) -> io::Result<()> {
     Ok(())
 }
 
-/// The living calls of a journal; none if there is no journal, or it is of another boot.
-fn read(path: &Path, boot: &str) -> io::Result<HashMap<CallId, Call>> {
-    let mut calls = HashMap::new();
+/// The calls of a journal that are not over, and the ways it has.
+type Found = (HashMap<CallId, Call>, HashMap<CallId, Way>);
+
+/// What is alive in a journal; nothing if there is no journal, or it is of another boot.
+fn read(path: &Path, boot: &str) -> io::Result<Found> {
+    let (mut calls, mut ways) = Found::default();
     let mut reader = match File::open(path) {
         Ok(file) => BufReader::new(file),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(calls),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok((calls, ways)),
         Err(error) => return Err(error),
     };
     let mut line = Vec::new();
@@ -263,13 +297,17 @@ fn read(path: &Path, boot: &str) -> io::Result<HashMap<CallId, Call>> {
         }
         match serde_json::from_slice(&line) {
             Ok(Entry::Boot(of)) if number == 0 && of == boot => {}
-            _ if number == 0 => return Ok(calls),
+            _ if number == 0 => return Ok((calls, ways)),
             Ok(Entry::Call(call)) => {
                 let call = call.into_owned();
                 calls.insert(call.id, call);
             }
             Ok(Entry::Ended(id)) => {
                 calls.remove(&id);
+                ways.remove(&id);
+            }
+            Ok(Entry::Way(id, way)) => {
+                ways.insert(id, way.into_owned());
             }
             Ok(Entry::Boot(_)) | Err(_) => unreadable += 1,
         }
@@ -278,7 +316,7 @@ fn read(path: &Path, boot: &str) -> io::Result<HashMap<CallId, Call>> {
     if unreadable > 0 || !line.is_empty() {
         warn!(unreadable, torn = !line.is_empty(), path = %path.display(), "call journal: lines were passed over");
     }
-    Ok(calls)
+    Ok((calls, ways))
 }
 
 #[cfg(test)]
@@ -321,13 +359,13 @@ mod tests {
 
     /// What the next daemon finds: number and key of each call.
     fn found(directory: &TempDir) -> Vec<(u64, String)> {
-        let (_, calls) = Journal::open_in_boot(directory.path(), BOOT);
+        let (_, calls, _) = Journal::open_in_boot(directory.path(), BOOT);
         calls.into_iter().map(|call| (call.id.0, call.key)).collect()
     }
 
     fn bench() -> (TempDir, Journal) {
         let directory = tempfile::tempdir().expect("a temporary directory");
-        let (journal, calls) = Journal::open_in_boot(directory.path(), BOOT);
+        let (journal, calls, _) = Journal::open_in_boot(directory.path(), BOOT);
         assert!(calls.is_empty());
         (directory, journal)
     }
@@ -345,8 +383,27 @@ mod tests {
         let expected = [(1, "a changed".to_owned()), (2, "b".to_owned())];
         assert_eq!(found(&directory), expected);
         assert_eq!(found(&directory), expected, "reading it has not changed it");
-        let (_, calls) = Journal::open_in_boot(directory.path(), BOOT);
+        let (_, calls, _) = Journal::open_in_boot(directory.path(), BOOT);
         assert_eq!(calls[1], call(2, "b"), "the whole record");
+    }
+
+    #[test]
+    fn ways_come_back_with_their_calls() {
+        let (directory, mut journal) = bench();
+        let found = || Journal::open_in_boot(directory.path(), BOOT).2;
+        let [before, after] = [40, 41].map(Way::to_try);
+        journal.way(CallId(1), &before);
+        set(&mut journal, 1, "a");
+        set(&mut journal, 2, "b");
+        journal.way(CallId(2), &before);
+        journal.way(CallId(2), &after);
+        assert_eq!(journal.alive, journal.places.values().map(|place| place.length).sum::<u64>());
+        end(&mut journal, 1);
+        journal.compact();
+        assert_eq!(journal.places.len(), 2);
+        drop(journal);
+        assert_eq!(found(), [(CallId(2), after.clone())]);
+        assert_eq!(found(), [(CallId(2), after)], "reading it has not changed it");
     }
 
     #[test]
@@ -361,10 +418,10 @@ mod tests {
             fs::create_dir_all(&torn).expect("a directory");
             let bytes = fs::read(&path).expect("the journal");
             fs::write(torn.join(NAME), &bytes[..cut as usize]).expect("a torn journal");
-            let (mut next, calls) = Journal::open_in_boot(&torn, BOOT);
+            let (mut next, calls, _) = Journal::open_in_boot(&torn, BOOT);
             assert_eq!(calls, [call(1, "a")], "cut at {cut}");
             set(&mut next, 4, "d");
-            let (_, calls) = Journal::open_in_boot(&torn, BOOT);
+            let (_, calls, _) = Journal::open_in_boot(&torn, BOOT);
             assert_eq!(calls, [call(1, "a"), call(4, "d")], "appended after a cut at {cut}");
         }
     }
@@ -384,7 +441,7 @@ mod tests {
     fn a_journal_of_another_boot_is_thrown_away() {
         let (directory, mut journal) = bench();
         set(&mut journal, 1, "a");
-        let (_, calls) = Journal::open_in_boot(directory.path(), "the next boot");
+        let (_, calls, _) = Journal::open_in_boot(directory.path(), "the next boot");
         assert!(calls.is_empty());
     }
 
@@ -431,7 +488,7 @@ mod tests {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let file = directory.path().join("a file");
         fs::write(&file, "").expect("a file");
-        let (mut journal, calls) = Journal::open_in_boot(&file.join("below"), BOOT);
+        let (mut journal, calls, _) = Journal::open_in_boot(&file.join("below"), BOOT);
         assert!(calls.is_empty());
         set(&mut journal, 1, "a");
         end(&mut journal, 1);

@@ -512,6 +512,16 @@ impl Hop {
                     let confirmed = kind == "confirmed";
                     hop.dialogs.push(Dialog { confirmed, ..Dialog::early(tag, branch, invite) });
                 }
+                (Some("uris"), Some(caller), Some(callee), ..) => {
+                    hop.uris = Some(Box::new([caller, callee].map(str::to_owned)));
+                }
+                (Some("way"), Some(party), Some(tag), Some(_)) => {
+                    let way = line.splitn(4, ' ').last().and_then(Way::from_memo);
+                    let dialog = hop.dialogs.iter_mut().find(|dialog| dialog.tag == tag);
+                    if let (Some(way), Some(dialog)) = (way, dialog) {
+                        dialog.ways[usize::from(party != "caller")] = Some(Box::new(way));
+                    }
+                }
                 _ => {}
             }
         }
@@ -538,6 +548,19 @@ impl Hop {
             for dialog in self.dialogs.iter().filter(|dialog| dialog.confirmed == confirmed) {
                 let kind = if confirmed { "confirmed" } else { "early" };
                 add(format!("{kind} {} {} {}\n", dialog.branch, dialog.invite, dialog.tag));
+            }
+        }
+        // How its parties are told that it is over.
+        if let Some([caller, callee]) = self.uris.as_deref()
+            && ![caller, callee].iter().any(|uri| uri.is_empty() || uri.contains(char::is_whitespace))
+        {
+            add(format!("uris {caller} {callee}\n"));
+        }
+        for dialog in self.dialogs.iter().filter(|dialog| dialog.confirmed) {
+            for (party, way) in ["caller", "callee"].into_iter().zip(&dialog.ways) {
+                if let Some(way) = way.as_deref().and_then(Way::memo) {
+                    add(format!("way {party} {} {way}\n", dialog.tag));
+                }
             }
         }
         memo

@@ -86,6 +86,24 @@ impl Way {
         }
     }
 
+    /// It as a call's memo keeps it, in words; `None` where that would not be read as it was, or nothing can be said by it
+    /// any more when it is read: whoever has not read a connection from its handshake on cannot end it.
+    pub(super) fn memo(&self) -> Option<String> {
+        let Self { from, to, target, routes, number, .. } = self;
+        let broken = target.contains(char::is_whitespace) || routes.contains('\n');
+        let kept = self.transport == Transport::Udp && !broken;
+        kept.then(|| format!("{from} {to} {number} {target} {routes}"))
+    }
+
+    /// Reads it again.
+    pub(super) fn from_memo(text: &str) -> Option<Self> {
+        let mut words = text.splitn(5, ' ');
+        let (from, to) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
+        let (number, target) = (words.next()?.parse().ok()?, words.next()?.to_owned());
+        let routes = words.next()?.to_owned();
+        Self { from, to, transport: Transport::Udp, target, routes, number }.within_bounds()
+    }
+
     /// The connection it takes, where it takes one.
     pub(super) fn connection(&self) -> Option<Connection> {
         (self.transport == Transport::Tcp).then(|| Connection::of(self.from, self.to))

@@ -265,8 +265,8 @@ fn calls_count_again_after_a_restart() {
     assert_eq!(later.invite(ALICE, ("1100", "2001"), "two").map_err(|told| told.0), Err(503));
 }
 
-/// Executives call a premium number, answered; the limit of ten minutes comes.
-fn limited(invite: Sip, ack: Sip) -> Ruled {
+/// Executives call a premium number, answered.
+fn answered(invite: Sip, ack: Sip) -> Ruled {
     let mut ruled = Ruled::new("", |_| {});
     let parties = ("1001", "91900555");
     let invite = invite.of("hot").sdp(&audio(ALICE, 20_000));
@@ -274,6 +274,15 @@ fn limited(invite: Sip, ack: Sip) -> Ruled {
     ruled.answer(parties, "hot", 200);
     assert_eq!(ruled.try_send(ALICE, BOB, parties, &ack.of("hot").to("b")), Verdict::Pass);
     ruled.actions.clear();
+    ruled
+}
+
+/// Such a call, and the limit of ten minutes comes.
+fn limited(invite: Sip, ack: Sip) -> Ruled {
+    until_limit(answered(invite, ack))
+}
+
+fn until_limit(mut ruled: Ruled) -> Ruled {
     for _ in 0..6 {
         ruled.wait(99);
         ruled.lab.core.touch(at("192.0.2.1:20000"), Transport::Udp, ruled.lab.now);
@@ -349,6 +358,26 @@ fn a_call_that_a_limit_ends_is_released() {
     let late = answer(&said[0].1, "SIP/2.0 200 OK");
     let verdict = ruled.lab.tracker.message(&mut ruled.lab.core, &context, late.as_bytes());
     assert_eq!(verdict, Verdict::Pass);
+}
+
+#[test]
+fn a_call_of_an_earlier_run_is_released_alike() {
+    let contact = "Contact: <sip:1001@192.0.2.1:5062;ob>";
+    let routed = || request("ACK", 1).header("Route: <sip:198.51.100.9;lr>, <sip:edge.example;lr>");
+    let before = answered(invite(1).header(contact), routed());
+    let calls: Vec<Call> = before.lab.core.calls().cloned().collect();
+    let mut after = Ruled::new("", |_| {});
+    after.lab.now = before.lab.now;
+    after.lab.core.restore(calls.clone(), after.lab.now);
+    after.lab.tracker.restore(&calls.iter().collect::<Vec<_>>());
+    let unbranched = |mut ruled: Ruled| -> Vec<(String, String)> {
+        let lines =
+            |text: &str| text.lines().filter(|line| !line.starts_with("Via:")).collect::<Vec<_>>().join("\n");
+        ruled.said().into_iter().map(|(to, text)| (to, lines(&text))).collect()
+    };
+    let said = unbranched(until_limit(after));
+    assert_eq!(said.len(), 2);
+    assert_eq!(said, unbranched(until_limit(before)));
 }
 
 #[test]
