@@ -12,7 +12,8 @@ use callgate_alg::contract::Contract;
 use callgate_alg::{CallId, Time, Transport};
 use callgate_rules::{Machine, Report, RuleSet, compile};
 use callgate_shared::pinhole::Kind;
-use callgated::kernel::Kernel;
+use callgate_shared::policy::NO_SLOT;
+use callgated::kernel::{Kernel, XdpChoice};
 
 use crate::programs::{PinDirectory, Receivers};
 use crate::scenario::{FAR_END, FLOODED, MEDIA, STATION};
@@ -29,6 +30,11 @@ const PINHOLE_LIFE: Duration = Duration::from_secs(3_600);
 pub(crate) struct Callgate {
     kernel: Kernel,
     instance: Ebpf,
+    /// The counter slots of the rules, by their places.
+    slots: Vec<u32>,
+    rules: RuleSet,
+    /// Where the maps are pinned, and what is attached.
+    _pins: PinDirectory,
 }
 
 impl Callgate {
@@ -37,7 +43,6 @@ impl Callgate {
         let rules = RuleSet::parse("the bench's rules", rules)
             .map_err(|diagnostics| anyhow!("{}", Report(&diagnostics)))?;
 
-        // Gone when this returns: the maps live on by the descriptors that are held.
         let pins = PinDirectory::create("callgate").context("a place for its maps")?;
         let mut kernel = Kernel::open(&pins.0)?;
         let machine = Machine { interfaces: &[(SLOT as usize, FLOODED)], ..Machine::default() };
@@ -46,7 +51,7 @@ impl Callgate {
         let mut instance = kernel.instance(SLOT, Some(STATION))?;
         let program: &mut Xdp = instance.program_mut(PROGRAM).context("no XDP program")?.try_into()?;
         program.load().context("the XDP program")?;
-        Ok(Self { kernel, instance })
+        Ok(Self { kernel, instance, slots: compiled.slots, rules, _pins: pins })
     }
 
     /// The XDP program.
@@ -55,9 +60,27 @@ impl Callgate {
         Ok(program.fd()?.as_fd())
     }
 
+    /// Attaches it to an interface as the daemon does, until this is dropped.
+    pub(crate) fn attach(&mut self) -> Result<()> {
+        self.kernel.attach(SLOT, FLOODED, XdpChoice::Native)?;
+        Ok(())
+    }
+
+    /// Media may be forwarded past the stack to this device.
+    pub(crate) fn forward_to(&mut self, device: u32) -> Result<()> {
+        Ok(self.kernel.set_fast_paths([device].into())?)
+    }
+
+    /// Opens a pinhole for a call that a rule has admitted.
+    pub(crate) fn open_by(&mut self, rule: &str, to: SocketAddrV4) -> Result<()> {
+        let place = self.rules.rules().iter().position(|known| known.name == rule).context("no such rule")?;
+        let slot = self.slots[place];
+        self.open(to, slot)
+    }
+
     /// Opens the pinhole for [`crate::scenario::frames::rtp`].
     pub(crate) fn open_pinhole(&mut self) -> Result<()> {
-        self.open(MEDIA)
+        self.open(MEDIA, NO_SLOT)
     }
 
     /// Opens one for each of many receivers, in the network of [`MEDIA`].
@@ -66,7 +89,7 @@ impl Callgate {
         for address in 0..receivers.addresses {
             for place in 0..receivers.ports {
                 let ip = Ipv4Addr::new(a, b, c, address as u8);
-                self.open(SocketAddrV4::new(ip, Receivers::FIRST_PORT + 2 * place))?;
+                self.open(SocketAddrV4::new(ip, Receivers::FIRST_PORT + 2 * place), NO_SLOT)?;
             }
         }
         Ok(())
@@ -89,7 +112,7 @@ impl Callgate {
         Ok(count)
     }
 
-    fn open(&mut self, to: SocketAddrV4) -> Result<()> {
+    fn open(&mut self, to: SocketAddrV4, slot: u32) -> Result<()> {
         let spec = PinholeSpec {
             to: SocketAddr::V4(to),
             transport: Transport::Udp,
@@ -98,7 +121,7 @@ impl Callgate {
             idle: PINHOLE_LIFE,
             latch: None,
             call: CallId(1),
-            slot: callgate_shared::policy::NO_SLOT,
+            slot,
             contract: Contract {
                 payload_types: [0, 8, 13, 101].into_iter().collect(),
                 clock: 8_000,

@@ -32,7 +32,7 @@ const FAST: f64 = 50.0;
 /// Most frames of a long stretch.
 const LONGEST: u32 = 1 << 24;
 /// Time the receiving end is given to finish what is queued (256 frames at most).
-const DRAIN: Duration = Duration::from_millis(5);
+pub(crate) const DRAIN: Duration = Duration::from_millis(5);
 
 /// What stands at the receiving end.
 pub(crate) struct Defence<'a> {
@@ -56,8 +56,8 @@ impl<'a> Defence<'a> {
 
 /// The veth pair, in this process's own network namespace.
 pub(crate) struct Link {
-    receiver: u32,
-    sender: u32,
+    pub(crate) receiver: u32,
+    pub(crate) sender: u32,
 }
 
 impl Link {
@@ -125,7 +125,7 @@ pub(crate) fn generator(cpu: usize, rounds: usize, time: Duration) -> Result<Cas
     Ok(Case { note: Some(note), ..case("flood-generator", runs) })
 }
 
-fn case(name: &'static str, runs: Vec<f64>) -> Case {
+pub(crate) fn case(name: &'static str, runs: Vec<f64>) -> Case {
     let mut case = Case::new(name);
     case.time(runs);
     case.pps = case.ns.map(|ns| rounded(1e9 / ns, 0));
@@ -133,9 +133,9 @@ fn case(name: &'static str, runs: Vec<f64>) -> Case {
 }
 
 /// A stretch of frames and the CPU time it took.
-struct Stretch {
-    time: Duration,
-    judged: u64,
+pub(crate) struct Stretch {
+    pub(crate) time: Duration,
+    pub(crate) judged: u64,
 }
 
 impl Stretch {
@@ -148,7 +148,7 @@ impl Stretch {
 }
 
 /// Time per frame, in ns, from a short stretch and a long one of about `time`.
-fn run(time: Duration, stretch: impl Fn(u32) -> Result<Stretch>) -> Result<f64> {
+pub(crate) fn run(time: Duration, stretch: impl Fn(u32) -> Result<Stretch>) -> Result<f64> {
     let first = stretch(SLOW / 2)?;
     let second = stretch(SLOW)?;
     let guess = second.per_frame_beyond(&first).unwrap_or(FAST).max(FAST);
@@ -189,17 +189,17 @@ impl Defence<'_> {
 }
 
 /// CPU time of everything that takes part in a flood.
-struct FloodClock {
+pub(crate) struct FloodClock {
     ksoftirqd: Task,
 }
 
 impl FloodClock {
     /// The clock of a flood on this CPU, the one this thread is bound to.
-    fn of(cpu: usize) -> Result<Self> {
+    pub(crate) fn of(cpu: usize) -> Result<Self> {
         Ok(Self { ksoftirqd: Task::ksoftirqd(cpu)? })
     }
 
-    fn read(&self) -> Result<Duration> {
+    pub(crate) fn read(&self) -> Result<Duration> {
         Ok(Duration::from_nanos(sys::thread_cpu_ns()?) + self.ksoftirqd.cpu_time()?)
     }
 }
@@ -216,12 +216,7 @@ struct Counters {
 
 impl Counters {
     fn read() -> Result<Self> {
-        let devices = fs::read_to_string("/proc/self/net/dev")?;
-        let received = devices
-            .lines()
-            .find_map(|line| line.trim_start().strip_prefix(FLOODED)?.strip_prefix(':'))
-            .and_then(|figures| figures.split_whitespace().nth(1)?.parse().ok())
-            .context("/proc/self/net/dev does not have the link")?;
+        let received = received_by(FLOODED)?;
         // Two lines per protocol: names, then figures in the same order.
         let snmp = fs::read_to_string("/proc/self/net/snmp")?;
         let mut ip = snmp.lines().filter(|line| line.starts_with("Ip:"));
@@ -238,11 +233,21 @@ impl Counters {
     }
 }
 
+/// Frames that an interface has taken from its link so far.
+pub(crate) fn received_by(interface: &str) -> Result<u64> {
+    let devices = fs::read_to_string("/proc/self/net/dev")?;
+    devices
+        .lines()
+        .find_map(|line| line.trim_start().strip_prefix(interface)?.strip_prefix(':'))
+        .and_then(|figures| figures.split_whitespace().nth(1)?.parse().ok())
+        .with_context(|| format!("/proc/self/net/dev does not have {interface}"))
+}
+
 /// nftables' rules, for as long as this is held.
-struct Ruleset;
+pub(crate) struct Ruleset;
 
 impl Ruleset {
-    fn load(text: &str) -> Result<Self> {
+    pub(crate) fn load(text: &str) -> Result<Self> {
         nft(text)?;
         Ok(Self)
     }
@@ -272,7 +277,7 @@ fn nft(text: &str) -> Result<()> {
     Ok(())
 }
 
-fn ip(arguments: &str) -> Result<()> {
+pub(crate) fn ip(arguments: &str) -> Result<()> {
     let output = Command::new("ip").args(arguments.split(' ')).output().context("ip could not be started")?;
     if !output.status.success() {
         bail!("ip {arguments}: {}", String::from_utf8_lossy(&output.stderr).trim());
@@ -280,7 +285,7 @@ fn ip(arguments: &str) -> Result<()> {
     Ok(())
 }
 
-fn index(name: &str) -> Result<u32> {
+pub(crate) fn index(name: &str) -> Result<u32> {
     let name = std::ffi::CString::new(name)?;
     sys::interface_index(&name).context("the link is gone")
 }

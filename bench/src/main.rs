@@ -9,6 +9,7 @@
 
 mod callgate;
 mod flood;
+mod forward;
 mod history;
 mod lineup;
 mod live;
@@ -104,6 +105,11 @@ A flood of UDP 8500 from 65,536 forged addresses over a link (veth, native XDP):
   flood-nftables-set  the same rules as an input chain of one set look-up, with conntrack
   flood-rules-N       Callgate with 10, 1,000 or 10,000 rules
   flood-nftables-N    the same rules as an input chain, in order, with conntrack
+
+RTP of 20,000 calls through a gateway, from one link to another (veth):
+  rtp-forward-fast      Callgate, forwarded by XDP
+  rtp-forward-stack     Callgate, forwarded by the stack
+  rtp-forward-nftables  nftables with conntrack, forwarded by the stack
 
 Signalling, a decoder alone (instructions by valgrind; against the count of Linux's own H.323 decoder):
   sip-invite-parse  INVITE with SDP
@@ -255,6 +261,7 @@ fn packets(selection: &Selection, effort: &Effort, machine: &mut Machine) -> Res
     cases.extend(many_sources(selection, effort, callgate.as_ref(), counter.as_ref())?);
     cases.extend(media::measure(selection, effort, counter.as_ref())?);
     cases.extend(floods(selection, effort, callgate.as_ref(), &link, machine.pinned_to)?);
+    cases.extend(forward::measure(selection, &link, machine.pinned_to, effort.flood_rounds, effort.flood)?);
     Ok(cases)
 }
 

@@ -61,6 +61,73 @@ fn flood(send: &[u64]) -> Result<OwnedFd> {
     sys::load_xdp("bench_flood", &program).context("loading the flood")
 }
 
+/// Media of many streams: sends every frame it is given out of `ifindex`, to a random one of so many receivers
+/// ([`stream_of`]).
+///
+/// As with [`flood_to`], the identification field takes the complement of the address's low half, which is 0 in the
+/// template. A gateway changes the frames, and the kernel uses them again: station, time to live and checksum are those of
+/// the template each time.
+pub(crate) fn media_to(ifindex: u32, streams: u32, template: &[u8]) -> Result<OwnedFd> {
+    const BPF_FUNC_GET_PRANDOM_U32: u32 = 7;
+    const BPF_FUNC_REDIRECT: u32 = 23;
+    const IDENTIFICATION: i16 = 14 + 4;
+    const TIME_TO_LIVE: i16 = 14 + 8;
+    const CHECKSUM: i16 = 14 + 10;
+    const LOW_HALF: i16 = 14 + 18;
+    const PORT: i16 = 14 + 20 + 2;
+    let half = |at: i16| -> Result<u32> {
+        let at = usize::try_from(at)?;
+        let bytes = template.get(at..at + 2).context("the template is too short")?;
+        Ok(u16::from_le_bytes(bytes.try_into()?).into())
+    };
+    let change = [
+        insn::set(5, half(0)?),
+        insn::store_u16(2, 0, 5),
+        insn::set(5, half(2)?),
+        insn::store_u16(2, 2, 5),
+        insn::set(5, half(4)?),
+        insn::store_u16(2, 4, 5),
+        insn::set(5, half(TIME_TO_LIVE)?),
+        insn::store_u16(2, TIME_TO_LIVE, 5),
+        insn::set(5, half(CHECKSUM)?),
+        insn::store_u16(2, CHECKSUM, 5),
+        // The place: its last eight bits are the address's, the rest says which port.
+        insn::modulo(0, streams),
+        insn::copy(5, 0),
+        insn::and(5, 0xff),
+        insn::big_endian(5, 16),
+        insn::store_u16(2, LOW_HALF, 5),
+        insn::xor(5, 0xffff),
+        insn::store_u16(2, IDENTIFICATION, 5),
+        insn::shift_right(0, 8),
+        insn::shift_left(0, 1),
+        insn::add(0, u32::from(Receivers::FIRST_PORT)),
+        insn::big_endian(0, 16),
+        insn::store_u16(2, PORT, 0),
+        insn::set(1, ifindex),
+        insn::set(2, 0),
+        insn::call(BPF_FUNC_REDIRECT),
+        insn::EXIT,
+    ];
+    let mut program = vec![
+        insn::copy(6, 1),
+        insn::call(BPF_FUNC_GET_PRANDOM_U32),
+        insn::load_u32(2, 6, 0),
+        insn::load_u32(3, 6, 4),
+        insn::copy(4, 2),
+        insn::add(4, PORT as u32 + 2),
+        insn::jump_if_greater(4, 3, change.len() as i16),
+    ];
+    program.extend(change);
+    program.extend([insn::set(0, XDP_DROP), insn::EXIT]);
+    sys::load_xdp("bench_media", &program).context("loading the media's program")
+}
+
+/// Where a stream of [`media_to`] goes: the last octet of its receiver's address, and the port.
+pub(crate) const fn stream_of(place: u32) -> (u8, u16) {
+    (place as u8, Receivers::FIRST_PORT + 2 * (place >> 8) as u16)
+}
+
 /// What is made different in each frame: bits of the source address, as they lie in the frame.
 pub(crate) struct Vary(pub(crate) [u8; 4]);
 
@@ -335,6 +402,15 @@ mod insn {
 
     pub(super) const fn store_u8(base: u8, offset: i16, from: u8) -> u64 {
         encode(0x73, base, from, offset, 0)
+    }
+
+    pub(super) const fn shift_right(to: u8, bits: u32) -> u64 {
+        encode(0x77, to, 0, 0, bits)
+    }
+
+    /// What is left of a division.
+    pub(super) const fn modulo(to: u8, by: u32) -> u64 {
+        encode(0x97, to, 0, 0, by)
     }
 
     pub(super) const fn shift_left(to: u8, bits: u32) -> u64 {

@@ -293,6 +293,11 @@ pub(crate) mod frames {
         rtp_between(FAR_END, to)
     }
 
+    /// The same to the first address of a network: [`crate::programs::media_to`] makes it another.
+    pub(crate) fn rtp_from_nowhere(network: Ipv4Addr) -> Vec<u8> {
+        rtp_to(SocketAddrV4::new(network, MEDIA.port()))
+    }
+
     /// The same from and to anywhere.
     pub(crate) fn rtp_between(from: SocketAddrV4, to: SocketAddrV4) -> Vec<u8> {
         let mut payload = [0xff; 12 + 160];

@@ -69,7 +69,7 @@ fn a_call_that_ends_while_nobody_reads_is_cleared_away() -> Result<()> {
     }
     let lab = Lab::gateway()?;
     let text = Policy::default().text(&lab);
-    let brief = "[settings]\nmedia_idle = { default = \"1h\", sip = \"2s\" }\nmedia_held = { default = \"1h\", sip = \"2s\" }\n";
+    let brief = "[settings]\nmedia_idle = { default = \"1h\", sip = \"8s\" }\nmedia_held = { default = \"1h\", sip = \"8s\" }\n";
     let mut firewall = Firewall::start(&lab, &text.replacen("[settings]\n", brief, 1))?;
     let callee = Callee::listen(lab.inside(), Family::V4.call_manager(0), Transport::Udp)?;
     let call = sip::place(lab.outside(), Family::V4.phone(0), &callee)?;
@@ -80,7 +80,7 @@ fn a_call_that_ends_while_nobody_reads_is_cleared_away() -> Result<()> {
     assert!(call.finish(Duration::from_millis(100))?.is_whole());
     firewall.restart()?;
     assert_eq!(known_calls(&firewall)?.len(), 1, "taken up from the journal");
-    let until = Instant::now() + Duration::from_secs(15);
+    let until = Instant::now() + Duration::from_secs(30);
     while !known_calls(&firewall)?.is_empty() {
         assert!(Instant::now() < until, "{:?}", known_calls(&firewall)?);
         thread::sleep(Duration::from_millis(200));

@@ -272,13 +272,18 @@ impl Core {
     }
 
     /// All pinholes, as they were last told.
-    pub fn pinholes(&self) -> impl Iterator<Item = &PinholeSpec> {
+    pub fn pinholes(&self) -> impl Iterator<Item = PinholeSpec> {
         self.pinholes.iter()
     }
 
     /// The pinhole to this address, as it was last told.
-    pub fn pinhole(&self, to: SocketAddr, transport: Transport) -> Option<&PinholeSpec> {
+    pub fn pinhole(&self, to: SocketAddr, transport: Transport) -> Option<PinholeSpec> {
         self.pinholes.get(to, transport)
+    }
+
+    /// Whether a pinhole is for this address, or for what it sends.
+    pub fn has_media_of(&self, ip: IpAddr) -> bool {
+        self.pinholes.involve(ip)
     }
 
     /// How often each refusal has occurred.

@@ -230,12 +230,17 @@ impl Engine {
     }
 
     /// All pinholes that ought to be open.
-    pub fn pinholes(&self) -> impl Iterator<Item = &PinholeSpec> {
+    pub fn pinholes(&self) -> impl Iterator<Item = PinholeSpec> {
         self.core.pinholes()
     }
 
+    /// Whether a pinhole is for this address, or for what it sends.
+    pub fn has_media_of(&self, ip: std::net::IpAddr) -> bool {
+        self.core.has_media_of(ip)
+    }
+
     /// The pinhole to this address, if there is one.
-    pub fn pinhole(&self, to: std::net::SocketAddr, transport: Transport) -> Option<&PinholeSpec> {
+    pub fn pinhole(&self, to: std::net::SocketAddr, transport: Transport) -> Option<PinholeSpec> {
         self.core.pinhole(to, transport)
     }
 

@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -54,8 +55,9 @@ pub struct Claim {
     pub kind: Kind,
     /// Who sends.
     pub sender: Sender,
-    /// Where the sender receives this stream itself, as far as that is known: it tells one stream from another.
-    pub other_end: Option<SocketAddr>,
+    /// Stands for where the sender receives this stream itself, and tells one stream from another; 0 where that is not
+    /// known.
+    pub other_end: u32,
     /// The sender is behind address translation, and its port is to be learnt.
     pub latch: Option<Box<Behind>>,
     /// Silence after which it closes.
@@ -119,7 +121,7 @@ pub fn claims(
             let owner = Owner { call, stream: key, party, role };
             let latch = peer.behind.filter(|_| transport == Transport::Udp).map(Box::new);
             let contract = if kind == Kind::Rtcp { accepted.of_control() } else { accepted };
-            let other_end = peer.media.or(peer.control);
+            let other_end = peer.media.or(peer.control).map_or(0, stand_in);
             (owner, Claim { to, transport, kind, sender, other_end, latch, idle, slot, contract })
         };
         let media_sender = peer.sends.map_or(any_port(media_sender), told);
@@ -187,8 +189,6 @@ pub struct PinholeTable {
 struct Pinhole {
     /// Oldest first.
     owners: Vec<(Owner, Claim)>,
-    /// As it was last told.
-    spec: PinholeSpec,
 }
 
 impl PinholeTable {
@@ -198,8 +198,8 @@ impl PinholeTable {
     }
 
     /// The pinhole to this address, as it was last told.
-    pub fn get(&self, to: SocketAddr, transport: Transport) -> Option<&PinholeSpec> {
-        self.entries.get(&(to, transport)).map(|pinhole| &pinhole.spec)
+    pub fn get(&self, to: SocketAddr, transport: Transport) -> Option<PinholeSpec> {
+        self.entries.get(&(to, transport)).and_then(|pinhole| pinhole.spec())
     }
 
     /// How many there are.
@@ -213,8 +213,14 @@ impl PinholeTable {
     }
 
     /// Every pinhole as it was last told.
-    pub fn iter(&self) -> impl Iterator<Item = &PinholeSpec> {
-        self.entries.values().map(|pinhole| &pinhole.spec)
+    pub fn iter(&self) -> impl Iterator<Item = PinholeSpec> {
+        self.entries.values().filter_map(Pinhole::spec)
+    }
+
+    /// Whether media is received at this address, or sent from it.
+    pub fn involve(&self, ip: IpAddr) -> bool {
+        let from = |pinhole: &Pinhole| pinhole.owners.iter().any(|(_, claim)| claim.sender.ip == ip);
+        self.entries.iter().any(|((to, _), pinhole)| to.ip() == ip || from(pinhole))
     }
 
     /// Who needs this pinhole, oldest first.
@@ -233,15 +239,14 @@ impl PinholeTable {
         match self.entries.entry((claim.to, claim.transport)) {
             Entry::Vacant(_) if full => Err(Refusal::TableFull),
             Entry::Vacant(place) => {
-                let owners = vec![(owner, claim)];
-                let Some(spec) = union(&owners) else { return Ok(()) };
-                actions.push(Action::Open(spec.clone()));
-                place.insert(Pinhole { owners, spec });
+                let pinhole = place.insert(Pinhole { owners: vec![(owner, claim)] });
+                actions.extend(pinhole.spec().map(Action::Open));
                 Ok(())
             }
             Entry::Occupied(mut place) => {
                 let pinhole = place.get_mut();
                 let sender = claim.sender;
+                let told = pinhole.spec();
                 let learns = claim.latch.as_ref().map(|latch| latch.announced);
                 let before = match pinhole.owners.iter().position(|(other, _)| *other == owner) {
                     Some(place) => std::mem::replace(&mut pinhole.owners[place].1, claim).latch,
@@ -252,19 +257,18 @@ impl PinholeTable {
                     }
                 };
                 if before.is_some_and(|latch| Some(latch.announced) != learns) {
-                    pinhole.learn_anew(actions);
+                    learn_anew(told.as_ref(), actions);
                 }
-                pinhole.tell(actions);
-                if pinhole.spec.senders.contains(&sender) { Ok(()) } else { Err(Refusal::TooManyStreams) }
+                pinhole.tell(told.as_ref(), actions);
+                let known = pinhole.spec().is_some_and(|spec| spec.senders.contains(&sender));
+                if known { Ok(()) } else { Err(Refusal::TooManyStreams) }
             }
         }
     }
 
     /// Tells a pinhole as it is: its silence begins anew.
     pub fn retell(&self, to: SocketAddr, transport: Transport, actions: &mut Vec<Action>) {
-        if let Some(pinhole) = self.entries.get(&(to, transport)) {
-            actions.push(Action::Update(pinhole.spec.clone()));
-        }
+        actions.extend(self.get(to, transport).map(Action::Update));
     }
 
     /// `owner` needs the pinhole no more; nothing happens if it did not own it.
@@ -278,63 +282,70 @@ impl PinholeTable {
     ) {
         let Entry::Occupied(mut place) = self.entries.entry((to, transport)) else { return };
         let pinhole = place.get_mut();
+        let told = pinhole.spec();
         pinhole.owners.retain(|(other, _)| *other != owner);
         if pinhole.owners.is_empty() {
             place.remove();
             actions.push(Action::Close { to, transport, call: owner.call, reason });
         } else {
-            pinhole.tell(actions);
+            pinhole.tell(told.as_ref(), actions);
         }
     }
 }
 
 impl Pinhole {
-    /// The sender has moved, behind the same address: its port is to be learnt again.
-    fn learn_anew(&self, actions: &mut Vec<Action>) {
-        if self.spec.latch.is_some() {
-            let PinholeSpec { to, transport, call, .. } = self.spec;
-            actions.push(Action::Close { to, transport, call, reason: EndReason::Moved });
-            actions.push(Action::Open(self.spec.clone()));
+    /// What its owners need together: kind, call and slot of the oldest, senders and patience of all. It locks to one
+    /// port only if that is enough for all of them. `None` without owners.
+    fn spec(&self) -> Option<PinholeSpec> {
+        let owners = &self.owners;
+        let (owner, first) = owners.first()?;
+        let mut senders = Vec::with_capacity(1);
+        for (_, claim) in owners {
+            if senders.len() < MAX_SENDERS && !senders.contains(&claim.sender) {
+                senders.push(claim.sender);
+            }
         }
+        senders.sort_unstable();
+        // The hops of a call carry the same stream; the branches of a fork, and other calls, have their own.
+        let mut ends = owners.iter().map(|(_, claim)| claim.other_end).filter(|end| *end != 0);
+        let end = ends.next();
+        let shared =
+            owners.iter().any(|(other, _)| other.call != owner.call) || ends.any(|other| Some(other) != end);
+        let join = if shared { Contract::beside } else { Contract::union };
+        let latches = owners.iter().map(|(_, claim)| claim.latch.as_ref().map(|latch| latch.window));
+        Some(PinholeSpec {
+            to: first.to,
+            transport: first.transport,
+            senders,
+            kind: first.kind,
+            idle: owners.iter().map(|(_, claim)| claim.idle).max().unwrap_or(first.idle),
+            latch: latches.min().flatten(),
+            call: owner.call,
+            slot: first.slot,
+            contract: owners.iter().skip(1).fold(first.contract, |all, (_, claim)| join(all, claim.contract)),
+        })
     }
 
-    /// Tells a change, if there is one.
-    fn tell(&mut self, actions: &mut Vec<Action>) {
-        if let Some(spec) = union(&self.owners).filter(|spec| *spec != self.spec) {
-            self.spec = spec;
-            actions.push(Action::Update(self.spec.clone()));
-        }
+    /// Tells a change of what was told, if there is one.
+    fn tell(&self, told: Option<&PinholeSpec>, actions: &mut Vec<Action>) {
+        actions.extend(self.spec().filter(|spec| told != Some(spec)).map(Action::Update));
     }
 }
 
-/// The pinhole these owners need together: kind, call and slot of the oldest, senders and patience of all. It locks to
-/// one port only if that is enough for all of them. `None` without owners.
-fn union(owners: &[(Owner, Claim)]) -> Option<PinholeSpec> {
-    let (owner, first) = owners.first()?;
-    let mut senders = Vec::with_capacity(1);
-    for (_, claim) in owners {
-        if senders.len() < MAX_SENDERS && !senders.contains(&claim.sender) {
-            senders.push(claim.sender);
-        }
+/// The sender has moved, behind the same address: its port is to be learnt again.
+fn learn_anew(told: Option<&PinholeSpec>, actions: &mut Vec<Action>) {
+    if let Some(spec) = told.filter(|spec| spec.latch.is_some()) {
+        let &PinholeSpec { to, transport, call, .. } = spec;
+        actions.push(Action::Close { to, transport, call, reason: EndReason::Moved });
+        actions.push(Action::Open(spec.clone()));
     }
-    senders.sort_unstable();
-    // The hops of a call carry the same stream; the branches of a fork, and other calls, have their own.
-    let mut ends = owners.iter().filter_map(|(_, claim)| claim.other_end);
-    let end = ends.next();
-    let shared =
-        owners.iter().any(|(other, _)| other.call != owner.call) || ends.any(|other| Some(other) != end);
-    let join = if shared { Contract::beside } else { Contract::union };
-    Some(PinholeSpec {
-        to: first.to,
-        transport: first.transport,
-        senders,
-        kind: first.kind,
-        idle: owners.iter().map(|(_, claim)| claim.idle).max().unwrap_or(first.idle),
-        latch: owners.iter().map(|(_, claim)| claim.latch.as_ref().map(|latch| latch.window)).min().flatten(),
-        call: owner.call,
-        slot: first.slot,
-        contract: owners.iter().skip(1).fold(first.contract, |all, (_, claim)| join(all, claim.contract)),
-    })
+}
+
+/// A number that stands for an address: never 0.
+fn stand_in(address: SocketAddr) -> u32 {
+    let mut hasher = DefaultHasher::new();
+    address.hash(&mut hasher);
+    (hasher.finish() as u32).max(1)
 }
 
 #[cfg(test)]
@@ -358,7 +369,7 @@ mod tests {
             transport: Transport::Udp,
             kind: Kind::Rtp,
             sender: Sender { ip: ip(sender), port: None },
-            other_end: None,
+            other_end: 0,
             latch: None,
             idle: Duration::from_secs(1),
             slot: 0,
@@ -404,7 +415,7 @@ mod tests {
             let mut table = PinholeTable::new(10);
             let mut actions = Vec::new();
             for (owner, port) in owners {
-                let other_end = Some(at(7, port));
+                let other_end = stand_in(at(7, port));
                 let claim = Claim { contract: voice, other_end, ..claim(7) };
                 table.claim(owner, claim, &mut actions).expect("room");
             }

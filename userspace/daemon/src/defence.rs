@@ -439,11 +439,7 @@ impl Firewall {
             return Some(exemption);
         }
         let in_call = |call: &callgate_alg::Call| call.signalling.iter().any(|end| end.ip() == address);
-        let streams = self.engine.pinholes();
-        let in_stream = streams
-            .flat_map(|spec| spec.senders.iter().map(|sender| sender.ip).chain([spec.to.ip()]))
-            .any(|end| end == address);
-        (in_stream || self.engine.calls().any(in_call)).then_some(Exemption::Call)
+        (self.engine.has_media_of(address) || self.engine.calls().any(in_call)).then_some(Exemption::Call)
     }
 
     fn has_answered(&mut self, address: IpAddr, now: Time) -> bool {

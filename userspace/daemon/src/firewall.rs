@@ -500,7 +500,7 @@ impl Firewall {
         let life = self.rules.settings().call_max;
         for spec in self.engine.pinholes() {
             if !present.contains(&(spec.to, spec.transport))
-                && let Err(error) = self.kernel.open_pinhole(spec, now, life)
+                && let Err(error) = self.kernel.open_pinhole(&spec, now, life)
             {
                 warn!(%error, to = %spec.to, "cannot open a pinhole again");
             }

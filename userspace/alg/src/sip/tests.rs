@@ -131,7 +131,7 @@ impl Lab {
         let mut open: Vec<_> = self.core.pinholes().collect();
         open.sort_by_key(|spec| spec.to);
         let last = |ip: IpAddr| ip.to_string().rsplit(['.', ':']).next().unwrap_or_default().to_owned();
-        let words = |spec: &&PinholeSpec| {
+        let words = |spec: &PinholeSpec| {
             let senders: Vec<_> = spec.senders.iter().map(|sender| last(sender.ip)).collect();
             let latch = if spec.latch.is_some() { " learns" } else { "" };
             format!("{} {}<{}{latch}", spec.kind.name(), spec.to.port(), senders.join(","))

@@ -273,7 +273,7 @@ fn media_over_tcp_is_opened_where_the_rules_say_so() {
     let listed = |offer: &str, answer: &str| {
         let lab = Lab::with(|policy| policy.tcp_media = TcpMedia::Allow);
         let lab = agreed(lab, &msrp(ALICE, 2_855, offer), &msrp(BOB, 2_856, answer));
-        let to = |spec: &PinholeSpec| {
+        let to = |spec: PinholeSpec| {
             assert_eq!(spec.transport, Transport::Tcp);
             format!("{}<{}", spec.to, spec.senders[0].ip)
         };

@@ -200,7 +200,7 @@ fn bindings_of_one_source_are_bounded() {
 
 /// Pinholes that are open: kind, where to, from whom.
 fn pinholes(ruled: &Ruled) -> Vec<String> {
-    let word = |spec: &PinholeSpec| {
+    let word = |spec: PinholeSpec| {
         let from: Vec<_> =
             spec.senders.iter().map(|sender| format!("{}:{:?}", sender.ip, sender.port)).collect();
         format!("{} {}/{} from {}", spec.kind.name(), spec.transport.name(), spec.to, from.join(","))
