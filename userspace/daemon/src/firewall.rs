@@ -77,6 +77,8 @@ pub struct Firewall {
     refusal_log: Lines,
     /// How many entries the kernel's tables can have.
     pub(crate) capacities: Vec<(&'static str, u64)>,
+    /// Pinholes the kernel had no room for, until it is asked again.
+    pub(crate) unopened: u64,
     /// Calls that are over, by what ended them.
     pub(crate) ended: BTreeMap<&'static str, u64>,
     swept: Time,
@@ -130,6 +132,8 @@ impl Firewall {
         for action in engine.take_actions() {
             journal.record(&action);
         }
+        // Calls that were taken up stay, however small the tables have become.
+        engine.set_bounds(policy::bounds(rules.settings()));
 
         kernel.ensure_secret()?;
         kernel.load_policy(&compiled)?;
@@ -161,6 +165,7 @@ impl Firewall {
             flow_count: FlowCount::default(),
             refusal_log: Lines::new(REFUSAL_LINES_PER_SECOND, now),
             capacities,
+            unopened: 0,
             ended: BTreeMap::new(),
             swept: Time::default(),
         };
@@ -218,6 +223,7 @@ impl Firewall {
         let synced = self.interfaces.sync(&mut self.kernel, &named, rules.settings().xdp);
         self.engine.set_policy(policy::media(&rules, &compiled));
         self.engine.set_lifetimes(policy::lifetimes(rules.settings()));
+        self.engine.set_bounds(policy::bounds(rules.settings()));
         self.engine.set_plan(rules.call_policy().cloned());
         let warnings = lint(&rules, &compiled);
         let mut reply = ReloadReply {
@@ -317,7 +323,9 @@ impl Firewall {
             let done = match &action {
                 Action::Open(spec) | Action::Update(spec) => {
                     debug!(to = %spec.to, kind = spec.kind.name(), call = spec.call.0, "pinhole");
-                    self.kernel.open_pinhole(spec, now, self.rules.settings().call_max)
+                    let opened = self.kernel.open_pinhole(spec, now, self.rules.settings().call_max);
+                    self.unopened += u64::from(opened.is_err());
+                    opened
                 }
                 Action::Close { to, transport, call, reason } => {
                     debug!(%to, reason = reason.name(), "pinhole closed");
@@ -459,6 +467,9 @@ impl Firewall {
                 warn!(%error, "cannot clear a pinhole away");
             }
         }
+        if self.unopened > 0 {
+            self.reopen(now);
+        }
     }
 
     /// Opens the pinholes of calls that were taken up, where the kernel does not have them any more.
@@ -466,12 +477,17 @@ impl Firewall {
         let present: HashSet<_> =
             self.kernel.pinholes().map(|pinhole| (pinhole.to, pinhole.transport)).collect();
         let life = self.rules.settings().call_max;
+        self.unopened = 0;
+        let mut last = None;
         for spec in self.engine.pinholes() {
-            if !present.contains(&(spec.to, spec.transport))
-                && let Err(error) = self.kernel.open_pinhole(spec, now, life)
-            {
-                warn!(%error, to = %spec.to, "cannot open a pinhole again");
+            if !present.contains(&(spec.to, spec.transport)) {
+                let opened = self.kernel.open_pinhole(spec, now, life);
+                self.unopened += u64::from(opened.is_err());
+                last = opened.err().or(last);
             }
+        }
+        if let Some(error) = last {
+            warn!(%error, pinholes = self.unopened, "cannot open pinholes again");
         }
     }
 

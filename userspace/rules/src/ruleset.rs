@@ -23,7 +23,7 @@ use jiff::{Timestamp, Zoned};
 pub use control::Control;
 pub use history::{Database, History, Syslog, without_password};
 pub use limit::{Above, Limit, Per, Period};
-pub use settings::{Budget, Budgets, Mode, OnAlgDown, Scan, Settings, Xdp};
+pub use settings::{Budget, Budgets, Mode, OnAlgDown, Scan, Settings, Tables, Xdp};
 pub use zone::{AntiSpoof, Zone, ZoneRules, ZoneSet};
 
 pub(crate) use settings::flags as policy_flags;

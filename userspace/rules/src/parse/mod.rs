@@ -47,7 +47,7 @@ const KEYS: [&str; 12] = [
 ];
 
 /// Every table and its keys, by the name [`crate::reference`] gives it.
-pub(crate) const TABLES: [(&str, &[&str]); 33] = [
+pub(crate) const TABLES: [(&str, &[&str]); 34] = [
     ("", &KEYS),
     ("groups.NAME", &groups::KEYS),
     ("zone.NAME", &zones::KEYS),
@@ -59,6 +59,7 @@ pub(crate) const TABLES: [(&str, &[&str]); 33] = [
     ("settings", &settings::KEYS),
     ("settings.timeouts", &settings::TIMEOUTS),
     ("settings.half_open", &settings::HALF_OPEN),
+    ("settings.tables", &settings::TABLES),
     ("scan", &settings::SCAN),
     ("control", &control::KEYS),
     ("history", &history::KEYS),
