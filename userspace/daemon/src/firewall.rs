@@ -67,7 +67,7 @@ pub struct Firewall {
     pub(crate) defence: Defence,
     pub(crate) records: Records,
     paths: Paths,
-    memory: Memory,
+    pub(crate) memory: Memory,
     pub(crate) journal: Journal,
     pub(crate) audit: SharedAudit,
     pub(crate) reserve: Reserve,
@@ -470,6 +470,7 @@ impl Firewall {
         if self.unopened > 0 {
             self.reopen(now);
         }
+        self.journal.make_good(self.engine.calls());
     }
 
     /// Opens the pinholes of calls that were taken up, where the kernel does not have them any more.

@@ -180,6 +180,15 @@ impl Firewall {
                 "is the disk of the state directory full? Calls go on, but the next daemon may not know them";
             raise("journal", false, "calls cannot be remembered for the next daemon".to_owned(), hint);
         }
+        if self.memory.is_failing() {
+            let text = "what the call policy has counted cannot be written".to_owned();
+            raise(
+                "policy-memory",
+                false,
+                text,
+                "free the disk of the state directory; until then a restart forgets it",
+            );
+        }
         if let Some(trouble) = locked(&self.audit).trouble() {
             let text = format!("changes are not noted in the audit file: {trouble}");
             raise("audit", false, text, "free the disk, or choose another file (callgated --audit)");

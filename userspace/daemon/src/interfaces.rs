@@ -142,7 +142,10 @@ impl Slots {
         let slot = (0..MAX_IFACES).find(|slot| !self.by_name.values().any(|taken| taken == slot))?;
         self.by_name.insert(interface.to_owned(), slot);
         let saved = serde_json::to_vec(&self.by_name).map_err(std::io::Error::other);
-        if let Err(error) = saved.and_then(|text| fs::write(&self.file, text)) {
+        // A disk that is full takes nothing from what is there.
+        let new = self.file.with_extension("json.new");
+        let saved = saved.and_then(|text| fs::write(&new, text)).and_then(|()| fs::rename(&new, &self.file));
+        if let Err(error) = saved {
             warn!(%error, file = %self.file.display(), "cannot remember the slots of interfaces");
         }
         Some(slot)

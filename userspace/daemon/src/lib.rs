@@ -23,6 +23,7 @@ pub mod audit;
 pub mod blocks;
 mod comparison;
 pub mod control;
+mod database;
 pub mod defence;
 pub mod events;
 pub mod explain;
