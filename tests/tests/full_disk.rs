@@ -11,11 +11,11 @@ use anyhow::{Context, Result, ensure};
 use callgate_lab::call::Call;
 use callgate_lab::daemon::Firewall;
 use callgate_lab::lab::{Family, Lab};
+use callgate_lab::mounts;
 use callgate_lab::policy::Policy;
 use callgate_lab::root_or_skip;
 use callgate_lab::sip::{self, Callee, Transport};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
-use nix::sched::{CloneFlags, unshare};
 
 /// A file system of 4 MB, which only this thread and its children see: it goes with them, however they end.
 #[derive(Debug)]
@@ -24,9 +24,7 @@ struct SmallDisk(PathBuf);
 impl SmallDisk {
     fn mount(at: &Path) -> Result<Self> {
         fs::create_dir_all(at)?;
-        unshare(CloneFlags::CLONE_NEWNS).context("a mount namespace of its own")?;
-        let none: Option<&str> = None;
-        mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).context("private mounts")?;
+        mounts::own()?;
         mount(Some("tmpfs"), at, Some("tmpfs"), MsFlags::empty(), Some("size=4m")).context("tmpfs")?;
         Ok(Self(at.to_owned()))
     }

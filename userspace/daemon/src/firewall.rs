@@ -38,6 +38,7 @@ use crate::machine::own_addresses;
 use crate::memory::{self, Memory};
 use crate::meter::Meter;
 use crate::paths::{Paths, Seen};
+use crate::privileges;
 use crate::records::Records;
 use crate::rollback::Reserve;
 use crate::rulesfile::{self, RulesError};
@@ -99,7 +100,8 @@ pub enum Outcome {
 
 impl Firewall {
     /// Puts the rules in force, stands on their interfaces, and takes up the calls of an earlier run. To be
-    /// called within a tokio runtime.
+    /// called within a tokio runtime, by a process of one thread: on the way it gives up what only the beginning needs
+    /// ([`privileges::confine`]).
     ///
     /// # Errors
     /// A rules file that is wrong or does not fit this machine, or what the kernel refuses.
@@ -119,6 +121,10 @@ impl Firewall {
         let mut engine = Engine::new(policy::media(&rules, &compiled), Bounds::default());
         engine.set_lifetimes(policy::lifetimes(rules.settings()));
         engine.set_zone(TimeZone::system());
+        kernel.hold()?;
+        if let Err(error) = privileges::confine() {
+            warn!(%error, "it cannot be confined to the system calls it needs");
+        }
         engine.set_plan(rules.call_policy().cloned());
         engine.set_clock(now, Timestamp::now());
         let (memory, told) = Memory::open(state_dir);
@@ -464,6 +470,8 @@ impl Firewall {
         }
         for (to, transport) in over {
             if let Err(error) = self.kernel.close_pinhole(to, transport) {
+        let Self { interfaces, kernel, rules, .. } = self;
+        interfaces.follow(kernel, rules);
                 warn!(%error, "cannot clear a pinhole away");
             }
         }
