@@ -127,7 +127,7 @@ impl Engine {
         [
             table("calls", self.core.calls().count(), calls),
             table("registered addresses", self.core.registrations().count(), registrations),
-            table("signalling connections", self.streams.len(), StreamBounds::default().connections),
+            table("TCP connections", self.streams.len(), StreamBounds::default().connections),
             table("SIP registrations", self.sip.bindings().count(), sip::MAX_BINDINGS),
             table("SIP requests", self.sip.waiting(), sip::MAX_ATTEMPTS),
             table("H.323 registrations", self.h323.registrations().count(), h323::MAX_REGISTRATIONS),

@@ -25,7 +25,7 @@ use jiff::tz::TimeZone;
 use jiff::{Timestamp, Zoned};
 use tracing::{debug, error, info, warn};
 
-use crate::control::SharedAudit;
+use crate::control::{SharedAudit, locked};
 use crate::defence::Defence;
 use crate::events::Events;
 use crate::frame;
@@ -43,6 +43,7 @@ use crate::records::Records;
 use crate::rollback::Reserve;
 use crate::rulesfile::{self, RulesError};
 use crate::tap::VNET_HEADER;
+use crate::unconfirmed::Record;
 
 /// Silence between two looks at the kernel's pinholes.
 const SWEEP: Duration = Duration::from_secs(5);
@@ -106,9 +107,24 @@ impl Firewall {
     /// # Errors
     /// A rules file that is wrong or does not fit this machine, or what the kernel refuses.
     pub fn start(rules_file: &Path, pin_dir: &Path, state_dir: &Path, audit: SharedAudit) -> Result<Self> {
-        let rules = rulesfile::read(rules_file)?;
+        let unconfirmed = Record::read(state_dir, rules_file);
+        let reserve = Reserve::new(state_dir, rules_file);
+        let (rules, rules_file, last_error) = match unconfirmed {
+            None => (rulesfile::read(rules_file)?, rules_file.to_owned(), None),
+            Some((record, rules)) => {
+                let message =
+                    format!("those of {} were not confirmed before the daemon ended", record.waits.display());
+                warn!(file = %record.back_to.display(), "{message}: the last confirmed rules are in force");
+                locked(&audit).record_own("rollback", &message, Ok(()));
+                (rules, record.back_to, Some(ReloadError { at_unix: unix(SystemTime::now()), message }))
+            }
+        };
         let mut interfaces = Interfaces::new(state_dir)?;
         let mut kernel = Kernel::open(pin_dir)?;
+        kernel.hold()?;
+        if let Err(error) = privileges::confine() {
+            warn!(%error, "it cannot be confined to the system calls it needs");
+        }
         let named = interfaces.named(&rules)?;
         let generation = kernel.generation().wrapping_add(1).max(1);
         let addresses = own_addresses()?;
@@ -121,10 +137,6 @@ impl Firewall {
         let mut engine = Engine::new(policy::media(&rules, &compiled), Bounds::default());
         engine.set_lifetimes(policy::lifetimes(rules.settings()));
         engine.set_zone(TimeZone::system());
-        kernel.hold()?;
-        if let Err(error) = privileges::confine() {
-            warn!(%error, "it cannot be confined to the system calls it needs");
-        }
         engine.set_plan(rules.call_policy().cloned());
         engine.set_clock(now, Timestamp::now());
         let (memory, told) = Memory::open(state_dir);
@@ -152,9 +164,9 @@ impl Firewall {
             interfaces,
             rules,
             compiled,
-            rules_file: rules_file.to_owned(),
+            rules_file,
             loaded: SystemTime::now(),
-            last_error: None,
+            last_error,
             started: now,
             refused: BTreeMap::new(),
             in_force,
@@ -165,7 +177,7 @@ impl Firewall {
             memory,
             journal,
             audit,
-            reserve: Reserve::default(),
+            reserve,
             meter: Meter::default(),
             clocks: Clocks::new(now, SystemTime::now()),
             flow_count: FlowCount::default(),
@@ -225,7 +237,14 @@ impl Firewall {
         let in_force = rules.active_at(&machine.now);
         let compiled = compile(&rules, &machine, generation, &mut self.kernel.slots())
             .map_err(|error| unfit(error.to_string()))?;
-        self.kernel.load_policy(&compiled).map_err(|error| unfit(error.to_string()))?;
+        let remembered = match confirm {
+            Some(_) => self.reserve.prepare(path, (&self.rules, &self.rules_file)),
+            None => Ok(()),
+        };
+        if let Err(error) = self.kernel.load_policy(&compiled) {
+            self.reserve.forsake();
+            return Err(unfit(error.to_string()));
+        }
         let synced = self.interfaces.sync(&mut self.kernel, &named, rules.settings().xdp);
         self.engine.set_policy(policy::media(&rules, &compiled));
         self.engine.set_lifetimes(policy::lifetimes(rules.settings()));
@@ -239,6 +258,11 @@ impl Firewall {
             warnings: warnings.iter().map(|warning| warning.to_string()).collect(),
             confirm_s: confirm.map(|time| time.as_secs()),
         };
+        if let Err(error) = remembered {
+            let text = format!("a daemon that dies before they are confirmed leaves them in force: {error}");
+            warn!("{text}");
+            reply.warnings.push(text);
+        }
         if rules.settings().xdp != self.rules.settings().xdp {
             reply
                 .warnings
@@ -449,6 +473,8 @@ impl Firewall {
         self.carry_out(ZONE_NONE, None);
         self.defend(now);
         self.look_at_clock(now);
+        let Self { interfaces, kernel, rules, .. } = self;
+        interfaces.follow(kernel, rules);
         self.roll_back_if_due(now);
         if self.meter.is_due(now) {
             let rows = self.counter_rows().rows;
@@ -470,8 +496,6 @@ impl Firewall {
         }
         for (to, transport) in over {
             if let Err(error) = self.kernel.close_pinhole(to, transport) {
-        let Self { interfaces, kernel, rules, .. } = self;
-        interfaces.follow(kernel, rules);
                 warn!(%error, "cannot clear a pinhole away");
             }
         }

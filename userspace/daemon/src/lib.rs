@@ -49,5 +49,6 @@ mod rollback;
 pub mod rulesfile;
 pub mod scans;
 pub mod tap;
+mod unconfirmed;
 pub mod views;
 pub mod watch;

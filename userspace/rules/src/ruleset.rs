@@ -80,6 +80,11 @@ impl RuleSet {
         self.sources.iter().map(Source::name)
     }
 
+    /// Every file that was read, by its name and with its text: what it takes to read them again as they were.
+    pub fn texts(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.sources.iter().map(|source| (source.name(), source.text()))
+    }
+
     /// The file a rule stands in.
     pub fn file_of(&self, rule: &Rule) -> &str {
         self.sources.get(rule.place.file).map_or("", Source::name)
