@@ -83,5 +83,6 @@ fn a_new_call_is_refused_and_the_old_ones_go_on() -> Result<()> {
         let outcome = call.finish(Duration::from_millis(50))?;
         ensure!(outcome.is_whole(), "{outcome}");
     }
-    firewall.settled()
+    firewall.settled()?;
+    firewall.stop()
 }

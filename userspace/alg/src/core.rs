@@ -70,6 +70,8 @@ pub struct Lifetimes {
     pub held: Duration,
     /// A call that has not been answered and of which nothing is seen.
     pub unanswered: Duration,
+    /// The same while nobody has answered anything at all, where the protocol has every request answered.
+    pub unheard: Duration,
     /// Any call.
     pub call: Duration,
 }
@@ -80,6 +82,8 @@ impl Default for Lifetimes {
             idle: Duration::from_secs(120),
             held: Duration::from_secs(900),
             unanswered: Duration::from_secs(300),
+            // Twice as long as anybody waits (RFC 3261 section 17.1.1.2: Timer B).
+            unheard: Duration::from_secs(64),
             call: Duration::from_secs(24 * 3600),
         }
     }
@@ -132,6 +136,8 @@ struct Entry {
     deadline: Option<Time>,
     /// It lasts until its deadline, however silent it is: this is the silence its pinholes are allowed.
     standing: Option<Duration>,
+    /// Nobody has answered its beginning yet, in any way.
+    unheard: bool,
     /// It is of an earlier run: its answer, and its end, may have passed while nobody read.
     restored: bool,
 }
@@ -281,6 +287,13 @@ impl Core {
     pub fn alive(&mut self, now: Time, id: CallId) {
         if let Some(entry) = self.calls.get_mut(&id) {
             entry.active = entry.active.max(now);
+        }
+    }
+
+    /// Whether the call's beginning waits for its first answer of any kind: until then it is given up sooner.
+    pub(crate) fn is_unheard(&mut self, id: CallId, unheard: bool) {
+        if let Some(entry) = self.calls.get_mut(&id) {
+            entry.unheard = unheard;
         }
     }
 
@@ -915,7 +928,15 @@ impl Core {
 
 impl Entry {
     fn new(call: Call, now: Time) -> Self {
-        Self { call, active: now, changed: false, deadline: None, standing: None, restored: false }
+        Self {
+            call,
+            active: now,
+            changed: false,
+            deadline: None,
+            standing: None,
+            unheard: false,
+            restored: false,
+        }
     }
 
     fn is_emergency(&self) -> bool {
@@ -934,7 +955,9 @@ impl Entry {
         let answered = self.call.state == State::Connected;
         // A queue may let a caller wait for long: what still rings, or plays to it, is not given up.
         let silence = now.since(self.active);
-        if age > lifetimes.call && !self.is_emergency() || (!answered && silence > lifetimes.unanswered) {
+        let given_up =
+            if self.unheard && !self.is_emergency() { lifetimes.unheard } else { lifetimes.unanswered };
+        if age > lifetimes.call && !self.is_emergency() || (!answered && silence > given_up) {
             return Some(EndReason::Expired);
         }
         let open = |stream: &&Stream| stream.ends.iter().any(|end| end.media.is_some());

@@ -268,6 +268,7 @@ impl Tracker {
                     return self.refuse_request(core, context, bytes, message, Why::Full);
                 };
                 core.change_call(id, |call| call.parties = [party(&message.from), party(&message.to)]);
+                core.is_unheard(id, true);
                 core.grant(id, granted);
                 self.admit(core, context, message, id);
                 let hops = self.calls.entry(message.call_id.to_owned()).or_default();
@@ -357,6 +358,7 @@ impl Tracker {
             let Some(place) = hop.transactions.iter().position(|t| t.is(id, message.cseq.number)) else {
                 continue;
             };
+            core.is_unheard(hop.id, false);
             match (hop.transactions[place].purpose, message.method()) {
                 (Purpose::Invite { .. }, Method::Invite) => {
                     let tag = message.to.tag.unwrap_or_default();

@@ -397,3 +397,19 @@ fn a_call_that_finds_no_room_for_its_media_is_refused_before_it_rings() {
     assert_eq!(ruled.invite("192.0.2.2:5060", ("1002", "911"), "sos"), Ok(()));
     assert_eq!(ruled.lab.core.pinholes().count(), 6);
 }
+
+#[test]
+fn a_call_that_nobody_answers_at_all_leaves_its_place_soon() {
+    let mut ruled = Ruled::new("", |_| {});
+    assert_eq!(ruled.invite(ALICE, ("1001", "2000"), "nobody"), Ok(()));
+    assert_eq!(ruled.invite("192.0.2.2:5060", ("1002", "2000"), "rings"), Ok(()));
+    let trying = invite(1).of("rings").reply(100, "b");
+    assert_eq!(ruled.try_send(BOB, "192.0.2.2:5060", ("1002", "2000"), &trying), Verdict::Pass);
+    ruled.wait(60);
+    assert_eq!(ruled.lab.core.calls().count(), 2);
+    ruled.wait(10);
+    let left: Vec<_> = ruled.lab.core.calls().map(|call| call.key.as_str()).collect();
+    assert_eq!(left, ["rings"]);
+    ruled.wait(300);
+    ruled.lab.assert_empty();
+}
