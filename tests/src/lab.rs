@@ -141,6 +141,24 @@ impl Lab {
         Ok(Arc::new(lab))
     }
 
+    /// The firewall's outside interface goes away, and the outside's with it.
+    ///
+    /// # Errors
+    /// When iproute2 refuses it.
+    pub fn unplug(&self) -> Result<()> {
+        self.fw.ip("link delete out0\n")
+    }
+
+    /// It comes back to a gateway, under another index.
+    ///
+    /// # Errors
+    /// When iproute2 refuses a step.
+    pub fn plug(&self) -> Result<()> {
+        netns::ip(&["-batch", "-"], &link(&self.fw, "out0", &self.outside))?;
+        self.fw.ip(GATEWAY_OUTSIDE)?;
+        self.outside.ip(&format!("{OUTSIDE}{OUTSIDE_ROUTES}"))
+    }
+
     /// Keeps back the outside's multicast listener reports, which its kernel sends when it likes: who counts packets
     /// one by one does not want them.
     ///

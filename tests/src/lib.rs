@@ -34,6 +34,7 @@ pub mod h323;
 pub mod lab;
 pub mod meter;
 pub mod mgcp;
+pub mod mounts;
 pub mod netns;
 pub mod policy;
 pub mod probe;

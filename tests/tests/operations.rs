@@ -6,7 +6,7 @@ use std::process::{Command, Output};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use callgate_api::{Diff, Rules};
 use callgate_lab::daemon::{Firewall, binary};
 use callgate_lab::lab::{Family, Lab};
@@ -14,6 +14,8 @@ use callgate_lab::policy::Policy;
 use callgate_lab::root_or_skip;
 use callgate_lab::sip::{self, Callee, Transport};
 
+/// What the daemon keeps (linux/capability.h): CHOWN, DAC_READ_SEARCH, NET_ADMIN, NET_RAW, PERFMON, BPF.
+const KEPT: [u32; 6] = [0, 2, 12, 13, 38, 39];
 /// What else the rules file says.
 const MORE: &str = "\n[[rule]]\nname = \"one more\"\nservice = \"tcp/4711\"\naction = \"drop\"\n";
 
@@ -74,6 +76,80 @@ fn rules_that_nobody_confirms_come_back() -> Result<()> {
     {
         let noted = |line: &str| line.contains(&format!("\"change\":\"{change}\"")) && line.contains(outcome);
         ensure!(audit.lines().any(noted), "{change} {outcome}: {audit}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_daemon_that_dies_does_not_confirm() -> Result<()> {
+    if !root_or_skip("a_daemon_that_dies_does_not_confirm") {
+        return Ok(());
+    }
+    let lab = Lab::gateway()?;
+    let old = Policy::default().text(&lab);
+    let mut firewall = Firewall::start(&lab, &old)?;
+    let before = rule_names(&firewall)?;
+    fs::write(firewall.rules_file(), format!("{old}{MORE}"))?;
+    ensure!(firewall.fwctl(&["reload", "--confirm", "1h"])?.status.success());
+    ensure!(rule_names(&firewall)?.contains(&"one more".to_owned()));
+    // Twice: the file still has what nobody has confirmed.
+    for _ in 0..2 {
+        firewall.kill()?;
+        firewall.restart()?;
+        ensure!(rule_names(&firewall)? == before, "the last confirmed rules are in force");
+        let status = firewall.status()?;
+        let told = status.alarms.iter().any(|alarm| alarm.text.contains("were not confirmed"));
+        ensure!(told && status.unconfirmed.is_none(), "{:?}", status.alarms);
+    }
+    let audit = fs::read_to_string(firewall.audit_file())?;
+    ensure!(audit.contains("were not confirmed before the daemon ended"), "{audit}");
+    // Loaded for good, they stay.
+    ensure!(firewall.fwctl(&["reload"])?.status.success());
+    firewall.kill()?;
+    firewall.restart()?;
+    ensure!(rule_names(&firewall)?.contains(&"one more".to_owned()));
+    ensure!(firewall.status()?.alarms.iter().all(|alarm| !alarm.text.contains("confirmed")));
+    // So do those that were confirmed.
+    fs::write(firewall.rules_file(), &old)?;
+    ensure!(firewall.fwctl(&["reload", "--confirm", "1h"])?.status.success());
+    ensure!(firewall.fwctl(&["confirm"])?.status.success());
+    firewall.kill()?;
+    firewall.restart()?;
+    ensure!(rule_names(&firewall)? == before);
+    Ok(())
+}
+
+#[test]
+fn the_daemon_keeps_what_it_needs_and_nothing_else() -> Result<()> {
+    if !root_or_skip("the_daemon_keeps_what_it_needs_and_nothing_else") {
+        return Ok(());
+    }
+    let lab = Lab::gateway()?;
+    let rules = Policy::default().text(&lab);
+    let mut firewall = Firewall::start(&lab, &rules)?;
+    let kept: u64 = KEPT.iter().map(|number| 1 << number).sum();
+    for _ in 0..2 {
+        let tasks = format!("/proc/{}/task", firewall.pid().context("it runs")?);
+        for task in fs::read_dir(&tasks)?.flatten() {
+            let status = fs::read_to_string(task.path().join("status"))?;
+            let field = |name: &str| {
+                let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(":\t"));
+                line.with_context(|| format!("{name} of {status}"))
+            };
+            for set in ["CapInh", "CapPrm", "CapEff", "CapBnd"] {
+                ensure!(u64::from_str_radix(field(set)?, 16)? & !kept == 0, "{set}: {status}");
+            }
+            // 2: a filter (proc_pid_status(5)).
+            ensure!(field("NoNewPrivs")? == "1" && field("Seccomp")? == "2", "{status}");
+        }
+        // It is enough to load other rules, and for a new daemon to take over.
+        firewall.reload(&format!("{rules}{MORE}"))?;
+        let arguments =
+            ["explain", "--in", "outside", "--from", "10.20.0.10", "--to", "10.1.1.10", "udp/5060"];
+        let explained = firewall.fwctl(&arguments)?;
+        ensure!(explained.status.success(), "{}", text(&explained));
+        firewall.kill()?;
+        firewall.restart()?;
     }
     Ok(())
 }
@@ -208,7 +284,7 @@ fn rules_files_that_change_are_read_and_metrics_are_served() -> Result<()> {
     for wanted in [
         "callgate_rules_last_reload_successful 0",
         "callgate_rules_generation 2",
-        "callgate_table_capacity{table=\"pinholes\"} 1048576",
+        "callgate_table_capacity{table=\"pinholes\"} 1000000",
         "callgate_interface_native{interface=\"out0\"}",
     ] {
         ensure!(page.contains(wanted), "{wanted}: {page}");

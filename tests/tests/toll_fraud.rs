@@ -365,6 +365,7 @@ fn emergency_calls_under_every_limit() -> Result<()> {
         let mut its = plain(&lasting);
         let invite = its.first(Side::Near, "INVITE", "", "");
         lasting.say(Side::Near, &invite)?;
+        lasting.say(Side::Far, &its.response(Side::Far, &invite, "180 Ringing", "", ""))?;
         let mut line = Line::open(&stage.phone, &stage.manager, Udp)?;
         let mut script = plain(&line);
         script.connect(&mut line, "", "")?;

@@ -33,6 +33,16 @@ const MAX_MEMO: usize = 1024;
 /// Bytes of [`Stream::codec`].
 const MAX_CODEC: usize = 32;
 
+/// Calls beyond the bound that emergency calls may be …
+const EMERGENCY_CALLS: usize = 1_024;
+/// … and pinholes.
+const EMERGENCY_PINHOLES: usize = 4 * EMERGENCY_CALLS;
+/// Pinholes of a call with sound: RTP and RTCP of both parties.
+const OF_CALL: usize = 4;
+/// The share of the pinholes that is left to calls that have begun, for what they have not announced yet: one of so
+/// many.
+const LEFT: usize = 32;
+
 /// Bounds of the engine's memory.
 #[derive(Clone, Copy, Debug)]
 pub struct Bounds {
@@ -61,6 +71,8 @@ pub struct Lifetimes {
     pub held: ByProtocol,
     /// A call that has not been answered and of which nothing is seen.
     pub unanswered: Duration,
+    /// The same while nobody has answered anything at all, where the protocol has every request answered.
+    pub unheard: Duration,
     /// Any call.
     pub call: Duration,
 }
@@ -71,6 +83,8 @@ impl Default for Lifetimes {
             idle: ByProtocol::all(Duration::from_secs(120)),
             held: ByProtocol::all(Duration::from_secs(900)),
             unanswered: Duration::from_secs(300),
+            // Twice as long as anybody waits (RFC 3261 section 17.1.1.2: Timer B).
+            unheard: Duration::from_secs(64),
             call: Duration::from_secs(24 * 3600),
         }
     }
@@ -125,6 +139,8 @@ struct Entry {
     deadline: Option<Time>,
     /// It lasts until its deadline, however silent it is: this is the silence its pinholes are allowed.
     standing: Option<Duration>,
+    /// Nobody has answered its beginning yet, in any way.
+    unheard: bool,
     /// It is of an earlier run: its answer, and its end, may have passed while nobody read.
     restored: bool,
 }
@@ -138,7 +154,7 @@ impl Core {
             lifetimes: Lifetimes::default(),
             calls: HashMap::new(),
             last_id: 0,
-            pinholes: PinholeTable::new(bounds.pinholes),
+            pinholes: PinholeTable::default(),
             registrations: HashMap::new(),
             refusals: [0; Refusal::ALL.len()],
             actions: Vec::new(),
@@ -166,10 +182,41 @@ impl Core {
         self.lifetimes = lifetimes;
     }
 
-    /// Starts a call: `context.source` is the caller, `key` its identifier in the protocol. `None` when the
-    /// table is full (counted as [`Refusal::TableFull`]).
+    /// Puts other bounds in force; what is above them stays until it is over.
+    pub fn set_bounds(&mut self, bounds: Bounds) {
+        self.bounds = bounds;
+    }
+
+    /// The bounds in force.
+    pub fn bounds(&self) -> Bounds {
+        self.bounds
+    }
+
+    /// Whether there is room for another call and its media. For emergency calls some is left when others find none,
+    /// and for those that may be one.
+    pub(crate) fn has_room(&self, emergency: bool) -> bool {
+        let Bounds { calls, pinholes, .. } = self.bounds;
+        let (more_calls, used) = if emergency {
+            (EMERGENCY_CALLS, self.pinholes.len())
+        } else {
+            (0, self.pinholes.len() + OF_CALL + pinholes / LEFT)
+        };
+        self.calls.len() < calls + more_calls && used <= self.pinhole_bound(emergency)
+    }
+
+    fn pinhole_bound(&self, emergency: bool) -> usize {
+        self.bounds.pinholes + if emergency { EMERGENCY_PINHOLES } else { 0 }
+    }
+
+    /// Starts a call: `context.source` is the caller, `key` its identifier in the protocol. `None` when there is no
+    /// room for it and its media (counted as [`Refusal::TableFull`]).
     pub fn start_call(&mut self, context: &Context, key: &str) -> Option<CallId> {
-        if self.calls.len() >= self.bounds.calls {
+        self.start(context, key, false)
+    }
+
+    /// [`Self::start_call`]; what is left for emergency calls is for this one too, if it is one or may be.
+    pub(crate) fn start(&mut self, context: &Context, key: &str, emergency: bool) -> Option<CallId> {
+        if !self.has_room(emergency) {
             self.count(Refusal::TableFull);
             return None;
         }
@@ -244,6 +291,13 @@ impl Core {
     pub fn alive(&mut self, now: Time, id: CallId) {
         if let Some(entry) = self.calls.get_mut(&id) {
             entry.active = entry.active.max(now);
+        }
+    }
+
+    /// Whether the call's beginning waits for its first answer of any kind: until then it is given up sooner.
+    pub(crate) fn is_unheard(&mut self, id: CallId, unheard: bool) {
+        if let Some(entry) = self.calls.get_mut(&id) {
+            entry.unheard = unheard;
         }
     }
 
@@ -576,7 +630,7 @@ impl Core {
         calls.sort_unstable_by_key(|call| call.id);
         for mut call in calls {
             let id = call.id;
-            if self.calls.len() >= self.bounds.calls {
+            if self.calls.len() >= self.bounds.calls + EMERGENCY_CALLS {
                 self.count(Refusal::TableFull);
                 continue;
             }
@@ -855,12 +909,13 @@ impl Core {
 
     /// Opens and changes what `new` needs, then closes what only `old` did.
     fn enter(&mut self, call: CallId, key: StreamKey, old: Option<&Stream>, new: &Stream) {
+        let bound = self.pinhole_bound(self.is_emergency_call(call));
         let Some(entry) = self.calls.get(&call) else { return };
         let (slot, idle) =
             (entry.call.slot, entry.standing.unwrap_or(self.lifetimes.of_pinhole(entry.call.protocol)));
         for (owner, claim) in claims(call, key, new, idle, slot) {
             let address = claim.to;
-            if let Err(refusal) = self.pinholes.claim(owner, claim, &mut self.actions) {
+            if let Err(refusal) = self.pinholes.claim(owner, claim, bound, &mut self.actions) {
                 self.refuse(call, address, refusal);
             }
         }
@@ -900,7 +955,15 @@ impl Core {
 
 impl Entry {
     fn new(call: Call, now: Time) -> Self {
-        Self { call, active: now, changed: false, deadline: None, standing: None, restored: false }
+        Self {
+            call,
+            active: now,
+            changed: false,
+            deadline: None,
+            standing: None,
+            unheard: false,
+            restored: false,
+        }
     }
 
     fn is_emergency(&self) -> bool {
@@ -919,7 +982,9 @@ impl Entry {
         let answered = self.call.state == State::Connected;
         // A queue may let a caller wait for long: what still rings, or plays to it, is not given up.
         let silence = now.since(self.active);
-        if age > lifetimes.call && !self.is_emergency() || (!answered && silence > lifetimes.unanswered) {
+        let given_up =
+            if self.unheard && !self.is_emergency() { lifetimes.unheard } else { lifetimes.unanswered };
+        if age > lifetimes.call && !self.is_emergency() || (!answered && silence > given_up) {
             return Some(EndReason::Expired);
         }
         let open = |stream: &&Stream| stream.ends.iter().any(|end| end.media.is_some());

@@ -52,6 +52,17 @@ pub struct Messages {
     pub refused: u64,
 }
 
+/// How full a bounded table is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Table {
+    /// What it holds, for people.
+    pub name: &'static str,
+    /// Its entries.
+    pub used: usize,
+    /// How many it can have.
+    pub bound: usize,
+}
+
 impl Engine {
     /// An engine that knows no calls.
     pub fn new(policy: Policy, bounds: Bounds) -> Self {
@@ -102,6 +113,27 @@ impl Engine {
     /// Puts other lifetimes in force.
     pub fn set_lifetimes(&mut self, lifetimes: Lifetimes) {
         self.core.set_lifetimes(lifetimes);
+    }
+
+    /// Puts other bounds in force; what is above them stays until it is over.
+    pub fn set_bounds(&mut self, bounds: Bounds) {
+        self.core.set_bounds(bounds);
+    }
+
+    /// Tables that refuse what is new when they are full.
+    pub fn tables(&self) -> [Table; 8] {
+        let Bounds { calls, registrations, .. } = self.core.bounds();
+        let table = |name, used, bound| Table { name, used, bound };
+        [
+            table("calls", self.core.calls().count(), calls),
+            table("registered addresses", self.core.registrations().count(), registrations),
+            table("TCP connections", self.streams.len(), StreamBounds::default().connections),
+            table("SIP registrations", self.sip.bindings().count(), sip::MAX_BINDINGS),
+            table("SIP requests", self.sip.waiting(), sip::MAX_ATTEMPTS),
+            table("H.323 registrations", self.h323.registrations().count(), h323::MAX_REGISTRATIONS),
+            table("MGCP gateways", self.mgcp.gateways(), mgcp::MAX_GATEWAYS),
+            table("TFTP transfers", self.tftp.transfers(), tftp::MAX_TRANSFERS),
+        ]
     }
 
     /// Reads a datagram's payload.

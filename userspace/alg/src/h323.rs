@@ -41,6 +41,7 @@ use crate::media::Refusal;
 use leg::Leg;
 pub use parties::Details;
 use policy::Why;
+pub(crate) use ras::registrations::MAX_REGISTRATIONS;
 pub use ras::registrations::Registration;
 
 /// Most channels or tunnelled messages read of one message.
@@ -131,8 +132,12 @@ impl Tracker {
             Ok(granted) => granted,
             Err(why) => return self.refuse_signal(core, context, &signal, payload, (found, sender), why),
         };
-        let Some(mut leg) = found.or_else(|| self.begin(core, context, &signal, ends)) else {
+        let emergency = granted.as_deref().is_some_and(|granted| granted.emergency);
+        let Some(mut leg) = found.or_else(|| self.begin(core, context, &signal, ends, emergency)) else {
             core.give_back(granted, context.now);
+            if setup {
+                return self.refuse_signal(core, context, &signal, payload, (None, sender), Why::Full);
+            }
             return Verdict::Pass;
         };
         core.grant(leg.id, granted);
@@ -329,6 +334,7 @@ impl Tracker {
         context: &Context,
         signal: &Signal<'_>,
         ends: [SocketAddr; 2],
+        emergency: bool,
     ) -> Option<Leg> {
         let (reference, guid) = (signal.q931.call_reference, signal.guid());
         if signal.q931.kind == MessageType::Setup {
@@ -338,7 +344,7 @@ impl Tracker {
         }
         let key = guid.map_or_else(|| format!("crv-{reference}"), |guid| guid.to_string());
         let from_caller = Context { source: ends[0], destination: ends[1], ..*context };
-        let id = core.start_call(&from_caller, &key)?;
+        let id = core.start(&from_caller, &key, emergency)?;
         self.limit(core, id, context.slot, context.now);
         let passed_on = self.passes_on(ends[0], guid);
         Some(Leg { slot: context.slot, passed_on, ..Leg::new(id, guid, reference, ends) })

@@ -45,7 +45,7 @@ const PENDING: Duration = Duration::from_secs(180);
 /// How long a gateway that obeyed an agent counts as the agent's.
 const OBEDIENCE: Duration = Duration::from_secs(3600);
 /// Most gateways.
-const MAX_GATEWAYS: usize = 10_000;
+pub(crate) const MAX_GATEWAYS: usize = 10_000;
 
 /// All gateways and their calls.
 #[derive(Debug, Default)]
@@ -56,6 +56,11 @@ pub struct Tracker {
 }
 
 impl Tracker {
+    /// Gateways that are known.
+    pub(crate) fn gateways(&self) -> usize {
+        self.gateways.len()
+    }
+
     /// Reads a datagram: one message, or several.
     ///
     /// All of them are checked before the first one is carried out: the datagram goes on as a whole or not
@@ -170,7 +175,7 @@ impl Tracker {
                 self.gateways.retain(|_, gateway| gateway.has_calls());
             }
             if self.gateways.len() >= MAX_GATEWAYS {
-                return if opens { Verdict::Drop(Reason::AlgMemory) } else { Verdict::Pass };
+                return if opens { full(core, context, message, endpoint) } else { Verdict::Pass };
             }
         }
         let lines = media::lines(message);
@@ -220,7 +225,7 @@ impl Tracker {
         }
         match begun {
             Ok(()) => Verdict::Pass,
-            Err(gateway::Full) => Verdict::Drop(Reason::AlgMemory),
+            Err(gateway::Full) => full(core, context, message, endpoint),
         }
     }
 
@@ -273,6 +278,14 @@ impl Roles<'_> {
             Start::Command { .. } => down,
         }
     }
+}
+
+/// There is no room for what a command begins: its agent reads "insufficient resources at this time" (RFC 3435
+/// section 2.4).
+fn full(core: &mut Core, context: &Context, message: &Message, endpoint: Endpoint) -> Verdict {
+    let text = "there is no room for another call";
+    core.tell(Event::new(context, EventKind::Refused, endpoint.name(), text));
+    release::refusal(message, 403, text)
 }
 
 /// Whether both are named as agents. Where nobody is named, nobody answers for another.

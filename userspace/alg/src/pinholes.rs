@@ -179,10 +179,9 @@ fn paths<'a>(
 }
 
 /// All pinholes.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct PinholeTable {
     entries: HashMap<(SocketAddr, Transport), Pinhole>,
-    bound: usize,
 }
 
 #[derive(Debug)]
@@ -192,11 +191,6 @@ struct Pinhole {
 }
 
 impl PinholeTable {
-    /// A table for at most `bound` pinholes.
-    pub fn new(bound: usize) -> Self {
-        Self { entries: HashMap::new(), bound }
-    }
-
     /// The pinhole to this address, as it was last told.
     pub fn get(&self, to: SocketAddr, transport: Transport) -> Option<PinholeSpec> {
         self.entries.get(&(to, transport)).and_then(|pinhole| pinhole.spec())
@@ -228,14 +222,20 @@ impl PinholeTable {
         self.entries.get(&(to, transport)).into_iter().flat_map(|p| p.owners.iter().map(|(owner, _)| owner))
     }
 
-    /// Enters what `owner` wants, or changes it to this.
+    /// Enters what `owner` wants, or changes it to this. There can be `bound` pinholes.
     ///
     /// # Errors
     /// [`Refusal::TableFull`]: there is no room for another pinhole. [`Refusal::TooManyStreams`]: the pinhole
     /// goes on as it was, because older owners have named all the senders it can hold; this one's is admitted
     /// when one of theirs goes.
-    pub fn claim(&mut self, owner: Owner, claim: Claim, actions: &mut Vec<Action>) -> Result<(), Refusal> {
-        let full = self.entries.len() >= self.bound;
+    pub fn claim(
+        &mut self,
+        owner: Owner,
+        claim: Claim,
+        bound: usize,
+        actions: &mut Vec<Action>,
+    ) -> Result<(), Refusal> {
+        let full = self.entries.len() >= bound;
         match self.entries.entry((claim.to, claim.transport)) {
             Entry::Vacant(_) if full => Err(Refusal::TableFull),
             Entry::Vacant(place) => {
@@ -354,6 +354,8 @@ mod tests {
     use crate::call::Ice;
     use crate::contract::Nominal;
 
+    const BOUND: usize = 10;
+
     fn ip(last: u8) -> IpAddr {
         IpAddr::from([192, 0, 2, last])
     }
@@ -386,11 +388,11 @@ mod tests {
 
     #[test]
     fn a_shared_pinhole_admits_the_union_and_closes_with_its_last_owner() {
-        let mut table = PinholeTable::new(10);
+        let mut table = PinholeTable::default();
         let mut actions = Vec::new();
-        table.claim(owner(1), claim(7), &mut actions).expect("room");
-        table.claim(owner(2), claim(8), &mut actions).expect("room");
-        table.claim(owner(2), claim(8), &mut actions).expect("said again");
+        table.claim(owner(1), claim(7), BOUND, &mut actions).expect("room");
+        table.claim(owner(2), claim(8), BOUND, &mut actions).expect("room");
+        table.claim(owner(2), claim(8), BOUND, &mut actions).expect("said again");
         assert_eq!(actions.len(), 2, "{actions:?}");
         assert!(matches!(actions[0], Action::Open(_)));
         assert_eq!(senders(&actions[1]), [ip(7), ip(8)]);
@@ -412,12 +414,12 @@ mod tests {
         let nominal = |packets, bytes| Some(Nominal { packets, bytes });
         let voice = Contract { nominal: nominal(50, 10_000), ..Contract::default() };
         let shared = |owners: [(Owner, u16); 2]| {
-            let mut table = PinholeTable::new(10);
+            let mut table = PinholeTable::default();
             let mut actions = Vec::new();
             for (owner, port) in owners {
                 let other_end = stand_in(at(7, port));
                 let claim = Claim { contract: voice, other_end, ..claim(7) };
-                table.claim(owner, claim, &mut actions).expect("room");
+                table.claim(owner, claim, BOUND, &mut actions).expect("room");
             }
             match actions.pop() {
                 Some(Action::Open(spec) | Action::Update(spec)) => {
@@ -440,13 +442,13 @@ mod tests {
 
     #[test]
     fn the_oldest_senders_keep_their_place() {
-        let mut table = PinholeTable::new(10);
+        let mut table = PinholeTable::default();
         let mut actions = Vec::new();
         for n in 1..=4 {
-            table.claim(owner(n), claim(10 + n as u8), &mut actions).expect("room");
+            table.claim(owner(n), claim(10 + n as u8), BOUND, &mut actions).expect("room");
         }
         actions.clear();
-        assert_eq!(table.claim(owner(5), claim(2), &mut actions), Err(Refusal::TooManyStreams));
+        assert_eq!(table.claim(owner(5), claim(2), BOUND, &mut actions), Err(Refusal::TooManyStreams));
         assert!(actions.is_empty(), "{actions:?}");
         table.release(owner(1), claim(2).to, Transport::Udp, EndReason::Bye, &mut actions);
         assert_eq!(senders(&actions[0]), [ip(2), ip(12), ip(13), ip(14)], "a place is free");
@@ -454,22 +456,22 @@ mod tests {
 
     #[test]
     fn a_full_table_refuses_and_stays() {
-        let mut table = PinholeTable::new(1);
+        let mut table = PinholeTable::default();
         let mut actions = Vec::new();
-        table.claim(owner(1), claim(7), &mut actions).expect("room");
+        table.claim(owner(1), claim(7), 1, &mut actions).expect("room");
         let elsewhere = Claim { to: SocketAddr::new(ip(1), 20_002), ..claim(7) };
-        assert_eq!(table.claim(owner(1), elsewhere, &mut actions), Err(Refusal::TableFull));
+        assert_eq!(table.claim(owner(1), elsewhere, 1, &mut actions), Err(Refusal::TableFull));
         assert_eq!((table.len(), actions.len()), (1, 1));
     }
 
     #[test]
     fn owners_of_one_pinhole_are_bounded() {
-        let mut table = PinholeTable::new(1);
+        let mut table = PinholeTable::default();
         let mut actions = Vec::new();
         for n in 0..MAX_OWNERS as u64 {
-            table.claim(owner(n), claim(7), &mut actions).expect("room");
+            table.claim(owner(n), claim(7), BOUND, &mut actions).expect("room");
         }
-        assert_eq!(table.claim(owner(999), claim(7), &mut actions), Err(Refusal::TooManyStreams));
+        assert_eq!(table.claim(owner(999), claim(7), BOUND, &mut actions), Err(Refusal::TooManyStreams));
         assert_eq!(actions.len(), 2, "opened for the first, shared from the second on");
     }
 
@@ -532,7 +534,7 @@ mod tests {
     fn a_pinhole_learns_a_port_only_if_that_is_enough_for_all_and_anew_when_its_sender_moves() {
         let behind = |port| Some(Behind { announced: at(200, port), window: Duration::from_secs(10) });
         let learning = |port| Claim { latch: behind(port).map(Box::new), ..claim(7) };
-        let mut table = PinholeTable::new(10);
+        let mut table = PinholeTable::default();
         let mut actions = Vec::new();
         let latches = |actions: &mut Vec<Action>| -> Vec<Option<bool>> {
             let latch = |action| match action {
@@ -541,14 +543,14 @@ mod tests {
             };
             actions.drain(..).map(latch).collect()
         };
-        table.claim(owner(1), learning(1), &mut actions).expect("room");
-        table.claim(owner(1), learning(1), &mut actions).expect("said again");
+        table.claim(owner(1), learning(1), BOUND, &mut actions).expect("room");
+        table.claim(owner(1), learning(1), BOUND, &mut actions).expect("said again");
         assert_eq!(latches(&mut actions), [Some(true)]);
-        table.claim(owner(1), learning(2), &mut actions).expect("moved");
+        table.claim(owner(1), learning(2), BOUND, &mut actions).expect("moved");
         assert_eq!(latches(&mut actions), [None, Some(true)], "closed and opened");
-        table.claim(owner(2), claim(8), &mut actions).expect("room");
+        table.claim(owner(2), claim(8), BOUND, &mut actions).expect("room");
         assert_eq!(latches(&mut actions), [Some(false)]);
-        table.claim(owner(1), learning(3), &mut actions).expect("moved");
+        table.claim(owner(1), learning(3), BOUND, &mut actions).expect("moved");
         assert_eq!(latches(&mut actions), [], "nothing had been learnt");
         table.release(owner(2), claim(8).to, Transport::Udp, EndReason::Bye, &mut actions);
         assert_eq!(latches(&mut actions), [Some(true)]);

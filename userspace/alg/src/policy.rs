@@ -3,9 +3,10 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use callgate_rules::ruleset::Tables;
 use callgate_rules::{Compiled, InspectPolicies, MediaAuthority, PrefixSet, RuleSet, Settings};
 
-use crate::core::Lifetimes;
+use crate::core::{Bounds, Lifetimes};
 use crate::media::{AddressSet, Authority, Policy, RulePolicy};
 
 impl AddressSet for PrefixSet {
@@ -46,5 +47,16 @@ pub fn lifetimes(settings: &Settings) -> Lifetimes {
         held: settings.media_held,
         call: settings.call_max,
         ..Lifetimes::default()
+    }
+}
+
+/// How much the engine keeps, as the settings say.
+pub fn bounds(settings: &Settings) -> Bounds {
+    let Tables { calls, pinholes, registrations } = settings.tables;
+    Bounds {
+        calls: calls as usize,
+        pinholes: pinholes as usize,
+        registrations: registrations as usize,
+        ..Bounds::default()
     }
 }

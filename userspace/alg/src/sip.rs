@@ -40,9 +40,11 @@ use crate::action::{Context, EndReason, Time, Verdict};
 use crate::call::{Call, CallId, Party};
 use crate::core::Core;
 use crate::farewell::Farewells;
+pub(crate) use guard::MAX_ATTEMPTS;
 use hop::{Hop, Purpose, Transaction};
 use media::Line;
 use policy::{Screen, Why};
+pub(crate) use registrations::MAX_BINDINGS;
 use registrations::Registrations;
 pub use registrations::{Binding, is_binding};
 use release::Way;
@@ -197,6 +199,11 @@ impl Tracker {
         }
     }
 
+    /// Requests that wait for their answers.
+    pub(crate) fn waiting(&self) -> usize {
+        self.screen.guard.waiting()
+    }
+
     /// Who is registered where.
     pub fn bindings(&self) -> impl Iterator<Item = &Binding> {
         self.registrations.iter()
@@ -268,11 +275,13 @@ impl Tracker {
                     Ok(granted) => granted,
                     Err(why) => return self.refuse_request(core, context, bytes, message, Why::Policy(why)),
                 };
-                let Some(id) = core.start_call(context, message.call_id) else {
+                let emergency = granted.as_deref().is_some_and(|granted| granted.emergency);
+                let Some(id) = core.start(context, message.call_id, emergency) else {
                     core.give_back(granted, context.now);
-                    return Verdict::Drop(Reason::AlgMemory);
+                    return self.refuse_request(core, context, bytes, message, Why::Full);
                 };
                 core.change_call(id, |call| call.parties = [party(&message.from), party(&message.to)]);
+                core.is_unheard(id, true);
                 core.grant(id, granted);
                 self.admit(core, context, message, id);
                 let hops = self.calls.entry(message.call_id.to_owned()).or_default();
@@ -365,6 +374,7 @@ impl Tracker {
             let Some(place) = hop.transactions.iter().position(|t| t.is(id, message.cseq.number)) else {
                 continue;
             };
+            core.is_unheard(hop.id, false);
             match (hop.transactions[place].purpose, message.method()) {
                 (Purpose::Invite { .. }, Method::Invite) => {
                     let tag = message.to.tag.unwrap_or_default();

@@ -31,7 +31,7 @@ pub const MAX_IDLE: Duration = Duration::from_secs(60);
 /// Trust lists above this many bytes are not loaded by phones.
 pub const MAX_TRUST_LIST: u64 = 65_536;
 /// Most transfers at a time.
-const MAX_TRANSFERS: usize = 10_000;
+pub(crate) const MAX_TRANSFERS: usize = 10_000;
 
 /// The stream of a transfer.
 const STREAM: StreamKey = StreamKey { branch: 0, index: 0 };
@@ -67,6 +67,11 @@ struct Transfer {
 }
 
 impl Tracker {
+    /// Transfers that go on.
+    pub(crate) fn transfers(&self) -> usize {
+        self.transfers.len()
+    }
+
     /// Reads a datagram. `phones` tells the names of the phones that are known at the client's address; it
     /// is asked for files with a MAC address in their names.
     pub fn datagram<'a, P>(

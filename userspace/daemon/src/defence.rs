@@ -49,7 +49,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub(crate) struct Defence {
     pub(crate) blocks: Blocks,
     pub(crate) scans: Scans,
-    peers: Peers,
+    pub(crate) peers: Peers,
     /// This machine's own addresses, as the rules in force know them.
     pub(crate) addresses: Vec<IpAddr>,
     /// Networks that rules in force speak of when they let something by.

@@ -27,7 +27,7 @@ use jiff::{Timestamp, Zoned};
 use tracing::{debug, error, info, warn};
 
 use crate::capture::Captures;
-use crate::control::SharedAudit;
+use crate::control::{SharedAudit, locked};
 use crate::defence::Defence;
 use crate::events::Events;
 use crate::frame;
@@ -41,11 +41,13 @@ use crate::media::Watch;
 use crate::memory::{self, Memory};
 use crate::meter::Meter;
 use crate::paths::{Paths, Seen};
+use crate::privileges;
 use crate::records::Records;
 use crate::reports::Ear;
 use crate::rollback::Reserve;
 use crate::rulesfile::{self, RulesError};
 use crate::tap::VNET_HEADER;
+use crate::unconfirmed::Record;
 
 /// Silence between two looks at the kernel's pinholes.
 const SWEEP: Duration = Duration::from_secs(5);
@@ -74,7 +76,7 @@ pub struct Firewall {
     pub(crate) captures: Captures,
     pub(crate) ear: Ear,
     paths: Paths,
-    memory: Memory,
+    pub(crate) memory: Memory,
     pub(crate) journal: Journal,
     pub(crate) audit: SharedAudit,
     pub(crate) reserve: Reserve,
@@ -84,6 +86,8 @@ pub struct Firewall {
     refusal_log: Lines,
     /// How many entries the kernel's tables can have.
     pub(crate) capacities: Vec<(&'static str, u64)>,
+    /// Pinholes the kernel had no room for, until it is asked again.
+    pub(crate) unopened: u64,
     /// Calls that are over, by what ended them.
     pub(crate) ended: BTreeMap<&'static str, u64>,
     swept: Time,
@@ -104,14 +108,30 @@ pub enum Outcome {
 
 impl Firewall {
     /// Puts the rules in force, stands on their interfaces, and takes up the calls of an earlier run. To be
-    /// called within a tokio runtime.
+    /// called within a tokio runtime, by a process of one thread: on the way it gives up what only the beginning needs
+    /// ([`privileges::confine`]).
     ///
     /// # Errors
     /// A rules file that is wrong or does not fit this machine, or what the kernel refuses.
     pub fn start(rules_file: &Path, pin_dir: &Path, state_dir: &Path, audit: SharedAudit) -> Result<Self> {
-        let rules = rulesfile::read(rules_file)?;
+        let unconfirmed = Record::read(state_dir, rules_file);
+        let reserve = Reserve::new(state_dir, rules_file);
+        let (rules, rules_file, last_error) = match unconfirmed {
+            None => (rulesfile::read(rules_file)?, rules_file.to_owned(), None),
+            Some((record, rules)) => {
+                let message =
+                    format!("those of {} were not confirmed before the daemon ended", record.waits.display());
+                warn!(file = %record.back_to.display(), "{message}: the last confirmed rules are in force");
+                locked(&audit).record_own("rollback", &message, Ok(()));
+                (rules, record.back_to, Some(ReloadError { at_unix: unix(SystemTime::now()), message }))
+            }
+        };
         let mut interfaces = Interfaces::new(state_dir)?;
         let mut kernel = Kernel::open(pin_dir)?;
+        kernel.hold()?;
+        if let Err(error) = privileges::confine() {
+            warn!(%error, "it cannot be confined to the system calls it needs");
+        }
         let named = interfaces.named(&rules)?;
         let generation = kernel.generation().wrapping_add(1).max(1);
         let addresses = own_addresses()?;
@@ -137,6 +157,8 @@ impl Firewall {
         for action in engine.take_actions() {
             journal.record(&action);
         }
+        // Calls that were taken up stay, however small the tables have become.
+        engine.set_bounds(policy::bounds(rules.settings()));
 
         kernel.ensure_secret()?;
         kernel.load_policy(&compiled)?;
@@ -149,9 +171,9 @@ impl Firewall {
             interfaces,
             rules,
             compiled,
-            rules_file: rules_file.to_owned(),
+            rules_file,
             loaded: SystemTime::now(),
-            last_error: None,
+            last_error,
             started: now,
             refused: BTreeMap::new(),
             in_force,
@@ -165,12 +187,13 @@ impl Firewall {
             ear: Ear::default(),
             journal,
             audit,
-            reserve: Reserve::default(),
+            reserve,
             meter: Meter::default(),
             clocks: Clocks::new(now, SystemTime::now()),
             flow_count: FlowCount::default(),
             refusal_log: Lines::new(REFUSAL_LINES_PER_SECOND, now),
             capacities,
+            unopened: 0,
             ended: BTreeMap::new(),
             swept: Time::default(),
         };
@@ -227,10 +250,18 @@ impl Firewall {
         let in_force = rules.active_at(&machine.now);
         let compiled = compile(&rules, &machine, generation, &mut self.kernel.slots())
             .map_err(|error| unfit(error.to_string()))?;
-        self.kernel.load_policy(&compiled).map_err(|error| unfit(error.to_string()))?;
+        let remembered = match confirm {
+            Some(_) => self.reserve.prepare(path, (&self.rules, &self.rules_file)),
+            None => Ok(()),
+        };
+        if let Err(error) = self.kernel.load_policy(&compiled) {
+            self.reserve.forsake();
+            return Err(unfit(error.to_string()));
+        }
         let synced = self.interfaces.sync(&mut self.kernel, &named, rules.settings().xdp);
         self.engine.set_policy(policy::media(&rules, &compiled));
         self.engine.set_lifetimes(policy::lifetimes(rules.settings()));
+        self.engine.set_bounds(policy::bounds(rules.settings()));
         self.engine.set_plan(rules.call_policy().cloned());
         let warnings = lint(&rules, &compiled);
         let mut reply = ReloadReply {
@@ -240,6 +271,11 @@ impl Firewall {
             warnings: warnings.iter().map(|warning| warning.to_string()).collect(),
             confirm_s: confirm.map(|time| time.as_secs()),
         };
+        if let Err(error) = remembered {
+            let text = format!("a daemon that dies before they are confirmed leaves them in force: {error}");
+            warn!("{text}");
+            reply.warnings.push(text);
+        }
         if rules.settings().xdp != self.rules.settings().xdp {
             reply
                 .warnings
@@ -333,7 +369,9 @@ impl Firewall {
             let done = match &action {
                 Action::Open(spec) | Action::Update(spec) => {
                     debug!(to = %spec.to, kind = spec.kind.name(), call = spec.call.0, "pinhole");
-                    self.kernel.open_pinhole(spec, now, self.rules.settings().call_max)
+                    let opened = self.kernel.open_pinhole(spec, now, self.rules.settings().call_max);
+                    self.unopened += u64::from(opened.is_err());
+                    opened
                 }
                 Action::Close { to, transport, call, reason } => {
                     debug!(%to, reason = reason.name(), "pinhole closed");
@@ -462,6 +500,8 @@ impl Firewall {
         self.hear_reports(now);
         self.defend(now);
         self.look_at_clock(now);
+        let Self { interfaces, kernel, rules, .. } = self;
+        interfaces.follow(kernel, rules);
         self.roll_back_if_due(now);
         if self.meter.is_due(now) {
             let rows = self.counter_rows().rows;
@@ -491,6 +531,10 @@ impl Firewall {
             }
         }
         self.listen(&heard, now);
+        if self.unopened > 0 {
+            self.reopen(now);
+        }
+        self.journal.make_good(self.engine.calls());
     }
 
     /// Opens the pinholes of calls that were taken up, where the kernel does not have them any more.
@@ -498,12 +542,17 @@ impl Firewall {
         let present: HashSet<_> =
             self.kernel.pinholes().map(|pinhole| (pinhole.to, pinhole.transport)).collect();
         let life = self.rules.settings().call_max;
+        self.unopened = 0;
+        let mut last = None;
         for spec in self.engine.pinholes() {
-            if !present.contains(&(spec.to, spec.transport))
-                && let Err(error) = self.kernel.open_pinhole(&spec, now, life)
-            {
-                warn!(%error, to = %spec.to, "cannot open a pinhole again");
+            if !present.contains(&(spec.to, spec.transport)) {
+                let opened = self.kernel.open_pinhole(&spec, now, life);
+                self.unopened += u64::from(opened.is_err());
+                last = opened.err().or(last);
             }
+        }
+        if let Some(error) = last {
+            warn!(%error, pinholes = self.unopened, "cannot open pinholes again");
         }
     }
 

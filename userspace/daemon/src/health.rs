@@ -6,13 +6,14 @@
 use std::time::{Duration, SystemTime};
 
 use callgate_alg::action::Time;
-use callgate_alg::core::Bounds;
 use callgate_api::{Alarm, TableRow};
 use tracing::warn;
 
+use crate::blocks;
 use crate::control::access::Access;
 use crate::control::locked;
 use crate::firewall::Firewall;
+use crate::peers;
 
 /// From so many hundredths on, a table's fill is told.
 const WARN: u64 = 80;
@@ -89,16 +90,22 @@ impl Firewall {
         let blocks = self.defence.blocks.rows(now).count() as u64;
         let mut rows: Vec<TableRow> = Vec::new();
         for (table, capacity) in &self.capacities {
-            let used = match *table {
-                "flows" => strangers,
-                "peer flows" => peers,
-                "pinholes" => pinholes,
-                _ => blocks,
+            let (used, capacity) = match *table {
+                "flows" => (strangers, *capacity),
+                "peer flows" => (peers, *capacity),
+                "pinholes" => (pinholes, u64::from(self.rules.settings().tables.pinholes).min(*capacity)),
+                _ => (blocks, (blocks::MOST as u64).min(*capacity)),
             };
-            rows.push(TableRow { table: (*table).to_owned(), used, capacity: *capacity });
+            rows.push(TableRow { table: (*table).to_owned(), used, capacity });
         }
-        let capacity = Bounds::default().calls as u64;
-        rows.push(TableRow { table: "calls".to_owned(), used: self.engine.calls().count() as u64, capacity });
+        let known = self.defence.peers.count() as u64;
+        rows.push(TableRow { table: "known peers".to_owned(), used: known, capacity: peers::MOST as u64 });
+        let engine = self.engine.tables().map(|table| TableRow {
+            table: table.name.to_owned(),
+            used: table.used as u64,
+            capacity: table.bound as u64,
+        });
+        rows.extend(engine);
         rows
     }
 
@@ -137,6 +144,11 @@ impl Firewall {
                 raise("table-fill", percent >= ALARM && !evicts, text, hint);
             }
         }
+        if self.unopened > 0 {
+            let text = format!("the kernel has had no room for {} pinholes", self.unopened);
+            let hint = "is its memory short (dmesg)? It is asked again every 5 s; those calls have no media";
+            raise("pinholes", true, text, hint);
+        }
         let age = now.since(self.kernel.last_heartbeat());
         if age > STALE {
             let text = format!("the kernel half has had no heartbeat for {} ms", age.as_millis());
@@ -167,6 +179,15 @@ impl Firewall {
             let hint =
                 "is the disk of the state directory full? Calls go on, but the next daemon may not know them";
             raise("journal", false, "calls cannot be remembered for the next daemon".to_owned(), hint);
+        }
+        if self.memory.is_failing() {
+            let text = "what the call policy has counted cannot be written".to_owned();
+            raise(
+                "policy-memory",
+                false,
+                text,
+                "free the disk of the state directory; until then a restart forgets it",
+            );
         }
         if let Some(trouble) = locked(&self.audit).trouble() {
             let text = format!("changes are not noted in the audit file: {trouble}");

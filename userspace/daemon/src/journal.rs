@@ -1,326 +1,195 @@
-//! Calls survive the daemon: a journal of their records, read back by the next one.
+//! Calls survive the daemon: their records, read back by the next one.
 //!
-//! Owns one file, `calls.journal` in the state directory: a JSON value a line, appended as calls come, change
-//! and end, and written anew without the dead lines when those outweigh the living. It guards against the death
-//! of the process alone, so nothing is synced: a reboot takes the kernel's maps, and the calls, with it. A
-//! journal of an earlier boot is thrown away, since monotonic times mean nothing across boots.
+//! Owns one SQLite database, `calls.db` in the state directory: a row for each living call, written before the packet
+//! that has changed the call goes on, and one for how its parties are reached. It guards against the death of the process alone, so nothing is synced: a reboot
+//! takes the kernel's maps, and the calls, with it. Rows of an earlier boot are thrown away, since monotonic times mean
+//! nothing across boots; so is a file that is damaged. It is as large as the most calls there have been at a time, and
+//! a log of changes of some megabytes.
 //!
-//! The firewall never stops for its journal. A disk that is full or gone is reported once, and once more when
-//! it is well again; until then changes are lost, and a daemon that starts after that takes such a call for
-//! what it last was, until it falls silent.
+//! The firewall never stops for its journal. A disk that is full or gone is reported once, and once more when it is well
+//! again; [`Journal::make_good`] then writes down what was lost meanwhile.
 
-use std::borrow::Cow;
-use std::collections::HashMap;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use callgate_alg::{Action, Call, CallId};
-use serde::{Deserialize, Serialize};
+use rusqlite::{Connection, OptionalExtension, params};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use tracing::{info, warn};
 
+use crate::database::{self, Error, Outlives};
 use crate::paths::Way;
 
 /// Where the journal lies unless told otherwise: gone after a reboot, like the maps.
 pub const STATE_DIR: &str = "/run/callgate";
 
-const NAME: &str = "calls.journal";
-const NEW_NAME: &str = "calls.journal.new";
-/// Longest line believed; the longest record of a call is well below.
-const MAX_LINE: u64 = 256 * 1024;
-/// Below this size a journal is not worth compacting, in bytes.
-const COMPACT_ABOVE: u64 = 1024 * 1024;
+const NAME: &str = "calls.db";
 
-/// One line.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum Entry<'a> {
-    /// The first line: the kernel's boot id.
-    Boot(Cow<'a, str>),
-    /// A call as it now stands.
-    Call(Cow<'a, Call>),
-    /// A call is over.
-    Ended(CallId),
-    /// How the parties of a call are reached.
-    Way(CallId, Cow<'a, Way>),
-}
+const TABLES: &str = "\
+CREATE TABLE IF NOT EXISTS boot (id TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS calls (id INTEGER PRIMARY KEY, record TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS ways (id INTEGER PRIMARY KEY, record TEXT NOT NULL);
+";
+const SET: &str = "INSERT OR REPLACE INTO calls (id, record) VALUES (?1, ?2)";
+const SET_WAY: &str = "INSERT OR REPLACE INTO ways (id, record) VALUES (?1, ?2)";
+/// Those of calls that are over.
+const FORGET_WAYS: &str = "DELETE FROM ways WHERE id NOT IN (SELECT id FROM calls)";
 
-/// What is known of a call has a line for each.
-type Key = (CallId, Line);
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Line {
-    Call,
-    Way,
-}
-
-/// Where the last line of its kind of a living call lies, its line feed included.
-#[derive(Clone, Copy, Debug)]
-struct Place {
-    offset: u64,
-    length: u64,
-}
-
-/// The journal, open for appending.
+/// The journal, open for writing.
 #[derive(Debug)]
 pub struct Journal {
     directory: PathBuf,
     boot: String,
-    /// `None` where it could not be opened: nothing is recorded.
-    file: Option<File>,
-    /// Bytes of whole lines: where the next one goes, over the remains of a write that failed.
-    length: u64,
-    /// Bytes of the living calls' records.
-    alive: u64,
-    places: HashMap<Key, Place>,
-    /// Not compacted before it is this long.
-    compact_above: u64,
-    /// The last write failed.
+    /// `None` where it could not be opened.
+    database: Option<Connection>,
+    /// Changes have been lost.
     failing: bool,
-    /// Ends were lost: a compaction, which leaves out the dead, makes them good.
-    owing: bool,
-    line: Vec<u8>,
 }
 
 impl Journal {
-    /// Opens the journal in `directory`, making both if need be; with it the calls that were alive when the
-    /// last daemon ended, by number, and the ways to them. Lines that cannot be read are passed over and counted in a warning.
+    /// Opens the journal in `directory`, making both if need be; with it the calls that were alive when the last daemon
+    /// ended, by number, and the ways to them. Records that cannot be read are passed over and counted in a warning.
     pub fn open(directory: &Path) -> (Self, Vec<Call>, Vec<(CallId, Way)>) {
         let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
         Self::open_in_boot(directory, boot.trim())
     }
 
-    /// Whether the last write failed.
+    fn open_in_boot(directory: &Path, boot: &str) -> (Self, Vec<Call>, Vec<(CallId, Way)>) {
+        let mut journal =
+            Self { directory: directory.to_owned(), boot: boot.to_owned(), database: None, failing: false };
+        let opened = journal.connect().and_then(|database| {
+            let (calls, ways) = (records(&database, "calls")?, records(&database, "ways")?);
+            Ok((calls, ways, database))
+        });
+        match opened {
+            Ok((calls, ways, database)) => {
+                journal.database = Some(database);
+                let calls = calls.into_iter().map(|(_, call)| call).collect();
+                let ways = ways.into_iter().map(|(id, way)| (CallId(id.unsigned_abs()), way)).collect();
+                (journal, calls, ways)
+            }
+            Err(error) => {
+                journal.fails(&error);
+                (journal, Vec::new(), Vec::new())
+            }
+        }
+    }
+
+    /// Whether changes have been lost that [`Self::make_good`] has not written down yet.
     pub(crate) fn is_failing(&self) -> bool {
-        self.failing || self.file.is_none()
+        self.failing
     }
 
     /// Notes a call's change or end; other actions are none of its business.
     pub fn record(&mut self, action: &Action) {
-        match action {
-            Action::Call(call) => {
-                self.put((call.id, Line::Call), &Entry::Call(Cow::Borrowed(call)));
-            }
-            Action::Ended(call, _) => {
-                let lines = [Line::Call, Line::Way].map(|line| self.places.remove(&(call.id, line)));
-                self.alive -= lines.iter().flatten().map(|place| place.length).sum::<u64>();
-                if lines.iter().any(Option::is_some) {
-                    self.append(&Entry::Ended(call.id));
-                }
-            }
-            _ => return,
+        let Some(database) = &self.database else { return };
+        let written = match action {
+            Action::Call(call) => set(database, SET, call.id, call),
+            Action::Ended(call, _) => forget(database, call.id),
+            _ => Ok(()),
+        };
+        if let Err(error) = written {
+            self.fails(&error);
         }
-        self.tidy();
     }
 
     /// Notes how the parties of a call that is not over are reached.
     pub fn way(&mut self, call: CallId, way: &Way) {
-        self.put((call, Line::Way), &Entry::Way(call, Cow::Borrowed(way)));
-        self.tidy();
-    }
-
-    /// Adds a line in place of the one before it; if it cannot be written, that is the best there is.
-    fn put(&mut self, key: Key, entry: &Entry<'_>) {
-        if let Some(place) = self.append(entry) {
-            self.alive += place.length;
-            let before = self.places.insert(key, place);
-            self.alive -= before.map_or(0, |before| before.length);
+        let Some(database) = &self.database else { return };
+        if let Err(error) = set(database, SET_WAY, call, way) {
+            self.fails(&error);
         }
     }
 
-    fn tidy(&mut self) {
-        if self.owing || self.length > self.compact_above && self.alive < self.length / 2 {
-            self.compact();
+    /// Where changes have been lost: writes down all calls there are. To be called now and then.
+    pub(crate) fn make_good<'c>(&mut self, calls: impl Iterator<Item = &'c Call>) {
+        if !self.failing {
+            return;
         }
-    }
-
-    fn open_in_boot(directory: &Path, boot: &str) -> (Self, Vec<Call>, Vec<(CallId, Way)>) {
-        let mut journal = Self {
-            directory: directory.to_owned(),
-            boot: boot.to_owned(),
-            file: None,
-            length: 0,
-            alive: 0,
-            places: HashMap::new(),
-            compact_above: COMPACT_ABOVE,
-            failing: false,
-            owing: false,
-            line: Vec::new(),
+        let written = match self.database.take() {
+            Some(database) => Ok(database),
+            None => self.connect(),
         };
-        let made = fs::DirBuilder::new().recursive(true).mode(0o755).create(directory);
-        let (calls, mut ways) = match made.and_then(|()| read(&directory.join(NAME), boot)) {
-            Ok(found) => found,
-            Err(error) => {
-                warn!(%error, directory = %directory.display(), "call journal: cannot be read; starting without calls");
-                Default::default()
+        let written = written.and_then(|mut database| {
+            let transaction = database.transaction()?;
+            transaction.execute("DELETE FROM calls", [])?;
+            for call in calls {
+                set(&transaction, SET, call.id, call)?;
             }
-        };
-        ways.retain(|id, _| calls.contains_key(id));
-        let mut calls: Vec<Call> = calls.into_values().collect();
-        calls.sort_unstable_by_key(|call| call.id);
-
-        // Written anew: the dead lines and a torn last one are gone before the first is appended.
-        let written = journal.rewrite(|new| {
-            for call in &calls {
-                let place = new.entry(&Entry::Call(Cow::Borrowed(call)))?;
-                new.places.insert((call.id, Line::Call), place);
-                if let Some(way) = ways.get(&call.id) {
-                    let place = new.entry(&Entry::Way(call.id, Cow::Borrowed(way)))?;
-                    new.places.insert((call.id, Line::Way), place);
-                }
-            }
-            Ok(())
+            transaction.execute(FORGET_WAYS, [])?;
+            transaction.commit()?;
+            Ok(database)
         });
-        if let Err(error) = written {
-            warn!(%error, directory = %directory.display(), "call journal: cannot be written; calls will not outlive the daemon");
-        }
-        (journal, calls, ways.into_iter().collect())
-    }
-
-    /// Adds a line; `None` if it could not be written.
-    fn append(&mut self, entry: &Entry<'_>) -> Option<Place> {
-        let file = self.file.as_ref()?;
-        let written = encode(&mut self.line, entry).and_then(|()| file.write_all_at(&self.line, self.length));
-        match written {
-            Ok(()) => {
-                let place = Place { offset: self.length, length: self.line.len() as u64 };
-                self.length += place.length;
-                if self.failing {
-                    self.failing = false;
-                    info!("call journal: can be written again");
-                    self.owing = true;
-                }
-                Some(place)
-            }
-            Err(error) => {
-                if !self.failing {
-                    self.failing = true;
-                    warn!(%error, directory = %self.directory.display(), "call journal: cannot be written; calls will not outlive the daemon until it can");
-                }
-                None
-            }
+        // One that has failed is opened anew the next time.
+        if let Ok(database) = written {
+            self.database = Some(database);
+            self.failing = false;
+            info!("call journal: can be written again");
         }
     }
 
-    fn compact(&mut self) {
-        self.owing = false;
-        let Some(old) = self.file.take() else { return };
-        let mut living: Vec<(Key, Place)> = self.places.iter().map(|(key, place)| (*key, *place)).collect();
-        living.sort_unstable_by_key(|(_, place)| place.offset);
-        let written = self.rewrite(|new| {
-            let mut line = Vec::new();
-            for (key, place) in living {
-                // A line of ours: its length is what we wrote, below MAX_LINE.
-                line.resize(place.length as usize, 0);
-                old.read_exact_at(&mut line, place.offset)?;
-                let place = new.line(&line)?;
-                new.places.insert(key, place);
-            }
-            Ok(())
-        });
-        if let Err(error) = written {
-            warn!(%error, "call journal: cannot be compacted; it grows on");
-            self.file = Some(old);
-            self.compact_above = self.length.saturating_mul(2);
+    /// Opens the database, without the calls of another boot.
+    fn connect(&self) -> Result<Connection, Error> {
+        let database = database::open(&self.directory, NAME, Outlives::Process, TABLES)?;
+        let of: Option<String> =
+            database.query_row("SELECT id FROM boot", [], |row| row.get(0)).optional()?;
+        if of.as_deref() != Some(&self.boot) {
+            database.execute_batch("DELETE FROM calls; DELETE FROM boot;")?;
+            database.execute("INSERT INTO boot (id) VALUES (?1)", [&self.boot])?;
+        }
+        database.execute(FORGET_WAYS, [])?;
+        Ok(database)
+    }
+
+    fn fails(&mut self, error: &Error) {
+        if !self.failing {
+            self.failing = true;
+            warn!(%error, directory = %self.directory.display(), "call journal: cannot be written; calls will not outlive the daemon until it can");
         }
     }
-
-    /// Writes a new file with what `fill` puts into it and goes over to it; on error all is as before.
-    fn rewrite(&mut self, fill: impl FnOnce(&mut NewFile) -> io::Result<()>) -> io::Result<()> {
-        let path = self.directory.join(NEW_NAME);
-        let file =
-            OpenOptions::new().read(true).write(true).create(true).truncate(true).mode(0o600).open(&path)?;
-        let mut new = NewFile { to: BufWriter::new(file), length: 0, places: HashMap::new() };
-        new.entry(&Entry::Boot(Cow::Borrowed(&self.boot)))?;
-        let head = new.length;
-        fill(&mut new)?;
-        let file = new.to.into_inner().map_err(io::IntoInnerError::into_error)?;
-        fs::rename(&path, self.directory.join(NAME))?;
-        self.file = Some(file);
-        self.alive = new.length - head;
-        self.length = new.length;
-        self.places = new.places;
-        self.compact_above = COMPACT_ABOVE;
-        Ok(())
-    }
 }
 
-/// A journal being written anew.
-struct NewFile {
-    to: BufWriter<File>,
-    length: u64,
-    places: HashMap<Key, Place>,
+/// Numbers of calls are microseconds since the machine was started.
+fn key(call: CallId) -> i64 {
+    i64::try_from(call.0).unwrap_or(i64::MAX)
 }
 
-impl NewFile {
-    fn entry(&mut self, entry: &Entry<'_>) -> io::Result<Place> {
-        let mut line = Vec::new();
-        encode(&mut line, entry)?;
-        self.line(&line)
-    }
-
-    fn line(&mut self, line: &[u8]) -> io::Result<Place> {
-        self.to.write_all(line)?;
-        let place = Place { offset: self.length, length: line.len() as u64 };
-        self.length += place.length;
-        Ok(place)
-    }
-}
-
-fn encode(line: &mut Vec<u8>, entry: &Entry<'_>) -> io::Result<()> {
-    line.clear();
-    serde_json::to_writer(&mut *line, entry)?;
-    line.push(b'\n');
+/// Writes down what is known of a call, by [`SET`] or [`SET_WAY`].
+fn set(database: &Connection, statement: &str, call: CallId, record: &impl Serialize) -> Result<(), Error> {
+    let record = serde_json::to_string(record)?;
+    database.prepare_cached(statement)?.execute(params![key(call), record])?;
     Ok(())
 }
 
-/// The calls of a journal that are not over, and the ways it has.
-type Found = (HashMap<CallId, Call>, HashMap<CallId, Way>);
+/// A call is over.
+fn forget(database: &Connection, call: CallId) -> Result<(), Error> {
+    for statement in ["DELETE FROM calls WHERE id = ?1", "DELETE FROM ways WHERE id = ?1"] {
+        database.prepare_cached(statement)?.execute([key(call)])?;
+    }
+    Ok(())
+}
 
-/// What is alive in a journal; nothing if there is no journal, or it is of another boot.
-fn read(path: &Path, boot: &str) -> io::Result<Found> {
-    let (mut calls, mut ways) = Found::default();
-    let mut reader = match File::open(path) {
-        Ok(file) => BufReader::new(file),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok((calls, ways)),
-        Err(error) => return Err(error),
-    };
-    let mut line = Vec::new();
-    let (mut number, mut unreadable) = (0_u64, 0_u64);
-    loop {
-        line.clear();
-        (&mut reader).take(MAX_LINE).read_until(b'\n', &mut line)?;
-        if line.last() != Some(&b'\n') {
-            // The end; or a line torn when the daemon died; or no journal of ours.
-            break;
+/// The records of a table, by the numbers of their calls.
+fn records<T: DeserializeOwned>(database: &Connection, table: &str) -> Result<Vec<(i64, T)>, Error> {
+    let mut select = database.prepare(&format!("SELECT id, record FROM {table} ORDER BY id"))?;
+    let (mut found, mut unreadable) = (Vec::new(), 0_u64);
+    for row in select.query_map([], |row| Ok((row.get(0)?, row.get::<_, String>(1)?)))? {
+        let (id, record) = row?;
+        match serde_json::from_str(&record) {
+            Ok(record) => found.push((id, record)),
+            Err(_) => unreadable += 1,
         }
-        match serde_json::from_slice(&line) {
-            Ok(Entry::Boot(of)) if number == 0 && of == boot => {}
-            _ if number == 0 => return Ok((calls, ways)),
-            Ok(Entry::Call(call)) => {
-                let call = call.into_owned();
-                calls.insert(call.id, call);
-            }
-            Ok(Entry::Ended(id)) => {
-                calls.remove(&id);
-                ways.remove(&id);
-            }
-            Ok(Entry::Way(id, way)) => {
-                ways.insert(id, way.into_owned());
-            }
-            Ok(Entry::Boot(_)) | Err(_) => unreadable += 1,
-        }
-        number += 1;
     }
-    if unreadable > 0 || !line.is_empty() {
-        warn!(unreadable, torn = !line.is_empty(), path = %path.display(), "call journal: lines were passed over");
+    if unreadable > 0 {
+        warn!(unreadable, table, "call journal: records were passed over");
     }
-    Ok((calls, ways))
+    Ok(found)
 }
 
 #[cfg(test)]
 mod tests {
+    use callgate_alg::CallId;
     use callgate_alg::action::{EndReason, Time};
     use callgate_alg::call::{State, StreamMap};
     use callgate_shared::policy::Inspect;
@@ -397,90 +266,88 @@ mod tests {
         set(&mut journal, 2, "b");
         journal.way(CallId(2), &before);
         journal.way(CallId(2), &after);
-        assert_eq!(journal.alive, journal.places.values().map(|place| place.length).sum::<u64>());
+        journal.way(CallId(3), &before);
         end(&mut journal, 1);
-        journal.compact();
-        assert_eq!(journal.places.len(), 2);
         drop(journal);
-        assert_eq!(found(), [(CallId(2), after.clone())]);
+        assert_eq!(found(), [(CallId(2), after.clone())], "call 3 there has never been");
         assert_eq!(found(), [(CallId(2), after)], "reading it has not changed it");
-    }
-
-    #[test]
-    fn a_torn_last_line_costs_that_line_only() {
-        let (directory, mut journal) = bench();
-        set(&mut journal, 1, "a");
-        let whole = journal.length;
-        set(&mut journal, 2, "b");
-        let path = directory.path().join(NAME);
-        for cut in whole..journal.length {
-            let torn = directory.path().join("torn");
-            fs::create_dir_all(&torn).expect("a directory");
-            let bytes = fs::read(&path).expect("the journal");
-            fs::write(torn.join(NAME), &bytes[..cut as usize]).expect("a torn journal");
-            let (mut next, calls, _) = Journal::open_in_boot(&torn, BOOT);
-            assert_eq!(calls, [call(1, "a")], "cut at {cut}");
-            set(&mut next, 4, "d");
-            let (_, calls, _) = Journal::open_in_boot(&torn, BOOT);
-            assert_eq!(calls, [call(1, "a"), call(4, "d")], "appended after a cut at {cut}");
-        }
-    }
-
-    #[test]
-    fn an_unreadable_line_in_the_middle_is_passed_over() {
-        let (directory, mut journal) = bench();
-        set(&mut journal, 1, "a");
-        let path = directory.path().join(NAME);
-        let mut bytes = fs::read(&path).expect("the journal");
-        bytes.extend_from_slice(b"nonsense\n\xff\xfe\n{\"call\":{\"id\":7}}\n\n");
-        fs::write(&path, bytes).expect("a spoilt journal");
-        assert_eq!(found(&directory), [(1, "a".to_owned())]);
     }
 
     #[test]
     fn a_journal_of_another_boot_is_thrown_away() {
         let (directory, mut journal) = bench();
         set(&mut journal, 1, "a");
+        drop(journal);
         let (_, calls, _) = Journal::open_in_boot(directory.path(), "the next boot");
         assert!(calls.is_empty());
     }
 
     #[test]
-    fn dead_lines_are_compacted_away() {
+    fn a_process_that_is_killed_leaves_what_it_has_written() {
         let (directory, mut journal) = bench();
-        set(&mut journal, 1, "stays");
-        let mut longest = 0;
-        for id in 2..6_000 {
-            set(&mut journal, id, "comes");
-            end(&mut journal, id);
-            longest = longest.max(journal.length);
+        set(&mut journal, 1, "a");
+        set(&mut journal, 2, "b");
+        end(&mut journal, 1);
+        // As the files lie there, in mid-run.
+        let killed = tempfile::tempdir().expect("a temporary directory");
+        for file in fs::read_dir(directory.path()).expect("the directory").flatten() {
+            fs::copy(file.path(), killed.path().join(file.file_name())).expect("a copy");
         }
-        let size = fs::metadata(directory.path().join(NAME)).expect("the journal").len();
-        assert_eq!(size, journal.length);
-        assert!(
-            (COMPACT_ABOVE / 2..=COMPACT_ABOVE).contains(&longest),
-            "grew to the threshold only: {longest}"
-        );
-        assert!(size < longest, "it was compacted");
-        set(&mut journal, 7_000, "new");
-        assert_eq!(found(&directory), [(1, "stays".to_owned()), (7_000, "new".to_owned())]);
+        assert_eq!(found(&killed), [(2, "b".to_owned())]);
     }
 
     #[test]
-    fn a_failing_disk_stops_nothing_and_lost_ends_are_made_good() {
+    fn a_damaged_journal_costs_its_calls_only() {
+        let (directory, mut journal) = bench();
+        set(&mut journal, 1, "a");
+        drop(journal);
+        fs::write(directory.path().join(NAME), [b'x'; 8_192]).expect("a spoilt journal");
+        let (mut journal, calls, _) = Journal::open_in_boot(directory.path(), BOOT);
+        assert_eq!(calls, []);
+        set(&mut journal, 2, "b");
+        drop(journal);
+        assert_eq!(found(&directory), [(2, "b".to_owned())]);
+    }
+
+    #[test]
+    fn an_unreadable_record_is_passed_over() {
+        let (directory, mut journal) = bench();
+        set(&mut journal, 1, "a");
+        let database = journal.database.as_ref().expect("it is open");
+        database.execute(SET, params![2, "{\"id\":7}"]).expect("a spoilt record");
+        drop(journal);
+        assert_eq!(found(&directory), [(1, "a".to_owned())]);
+    }
+
+    #[test]
+    fn calls_that_come_and_go_take_no_more_room() {
+        let (directory, mut journal) = bench();
+        for id in 2..6_000 {
+            set(&mut journal, id, "comes");
+            end(&mut journal, id);
+        }
+        let files = fs::read_dir(directory.path()).expect("the directory").flatten();
+        let size: u64 = files.map(|file| file.metadata().expect("a file").len()).sum();
+        assert!(size < 8 << 20, "{size}");
+    }
+
+    #[test]
+    fn a_failing_disk_stops_nothing_and_what_was_lost_is_made_good() {
         let (directory, mut journal) = bench();
         set(&mut journal, 1, "ends unseen");
         set(&mut journal, 2, "stays");
-        let good = journal.file.replace(File::open(directory.path().join(NAME)).expect("read-only"));
+        let database = journal.database.as_ref().expect("it is open");
+        database.pragma_update(None, "query_only", true).expect("as if the disk were full");
         end(&mut journal, 1);
-        set(&mut journal, 3, "never written");
-        assert!(journal.failing);
-        journal.file = good;
-        for round in 0..3 {
-            set(&mut journal, 4, &format!("well again {round}"));
-        }
-        assert!(!journal.failing);
-        assert_eq!(found(&directory), [(2, "stays".to_owned()), (4, "well again 2".to_owned())]);
+        set(&mut journal, 3, "comes unseen");
+        assert!(journal.is_failing());
+        let calls = [call(2, "stays"), call(3, "comes unseen")];
+        journal.make_good(calls.iter());
+        assert!(journal.is_failing(), "it still is");
+        journal.make_good(calls.iter());
+        assert!(!journal.is_failing());
+        drop(journal);
+        assert_eq!(found(&directory), [(2, "stays".to_owned()), (3, "comes unseen".to_owned())]);
     }
 
     #[test]

@@ -10,12 +10,15 @@ mod copies;
 mod devices;
 mod fill;
 mod maps;
+mod pairs;
 mod rows;
 pub mod trial;
 
 use std::collections::{HashMap, HashSet};
-use std::fs;
+use std::ffi::CString;
+use std::fs::{self, File, TryLockError};
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use aya::maps::MapData;
@@ -44,6 +47,12 @@ pub enum Error {
     /// bpffs is not there.
     #[error("{} is not on a BPF filesystem: mount one with `mount -t bpf bpf /sys/fs/bpf`", .0.display())]
     NoBpffs(PathBuf),
+    /// Another daemon works with these maps.
+    #[error(
+        "another callgated stands on {}: stop that one, or choose another place (--pin-dir, --state-dir)",
+        .0.display()
+    )]
+    Held(PathBuf),
     /// A map of an earlier run does not fit this build.
     #[error(
         "pinned map {name} has {found} bytes of key and value, this build needs {wanted}: \
@@ -124,6 +133,8 @@ pub struct Kernel {
     fast_path: devices::FastPath,
     /// XDP runs in generic mode on some interface.
     generic: bool,
+    /// See [`Self::hold`].
+    held: Option<File>,
 }
 
 impl Kernel {
@@ -139,12 +150,19 @@ impl Kernel {
             io::ErrorKind::PermissionDenied | io::ErrorKind::NotFound => Error::NoBpffs(pin_dir.to_owned()),
             _ => file(&links, source),
         })?;
+        if !is_bpffs(&directory) {
+            // What has just been made, and nothing that was there.
+            let made = [&links, &directory, &pin_dir.to_owned()];
+            made.iter().for_each(|made| drop(fs::remove_dir(made)));
+            return Err(Error::NoBpffs(pin_dir.to_owned()));
+        }
         check_layout(&directory)?;
         // Loading creates and pins what is missing. The programs are loaded per interface, with its constants.
         let _ = load(&directory, &Constants::default())?;
         let mut maps = Maps::open(&directory)?;
         maps.count_blocks()?;
         Ok(Self {
+            held: None,
             directory,
             maps,
             handlings: HashMap::new(),
@@ -152,6 +170,24 @@ impl Kernel {
             fast_path: devices::FastPath::default(),
             generic: false,
         })
+    }
+
+    /// Keeps other daemons away, of whatever state directories, as long as the value lives: they would take each other's
+    /// programs away.
+    ///
+    /// # Errors
+    /// [`Error::Held`]: another one is there.
+    pub fn hold(&mut self) -> Result<(), Error> {
+        let file = |source| Error::File { path: self.directory.clone(), source };
+        let held = File::open(&self.directory).map_err(file)?;
+        match held.try_lock() {
+            Ok(()) => {
+                self.held = Some(held);
+                Ok(())
+            }
+            Err(TryLockError::WouldBlock) => Err(Error::Held(self.directory.clone())),
+            Err(TryLockError::Error(source)) => Err(file(source)),
+        }
     }
 
     /// A fresh instance of the programs for one interface slot, over the same maps; nothing is attached. Media is
@@ -176,6 +212,17 @@ impl Kernel {
             _ => Ok(()),
         }
     }
+}
+
+/// Whether a directory lies on a BPF file system (statfs(2)).
+fn is_bpffs(directory: &Path) -> bool {
+    const MAGIC: libc::c_long = 0xcafe_4a11;
+    let Ok(path) = CString::new(directory.as_os_str().as_bytes()) else { return false };
+    let mut of = std::mem::MaybeUninit::<libc::statfs>::uninit();
+    // SAFETY: a path that ends with NUL, and room for the answer.
+    let asked = unsafe { libc::statfs(path.as_ptr(), of.as_mut_ptr()) };
+    // SAFETY: it has been filled where the call has succeeded.
+    asked == 0 && unsafe { of.assume_init() }.f_type == MAGIC
 }
 
 /// What is fixed in an instance of the programs when it is loaded.

@@ -5,6 +5,7 @@ use std::io::{Read as _, Write as _};
 use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
+use tracing::warn;
 
 /// Held while the daemon runs; the system takes it back however the daemon ends.
 #[derive(Debug)]
@@ -37,8 +38,10 @@ impl Lock {
                 return Err(error).with_context(|| format!("cannot lock {}", path.display()));
             }
         }
-        file.set_len(0)?;
-        writeln!(file, "{}", std::process::id())?;
+        // Always of one length: on a full disk it stands in its predecessor's place.
+        if let Err(error) = writeln!(file, "{:<10}", std::process::id()) {
+            warn!(%error, path = %path.display(), "a second daemon will not be told which process holds the lock");
+        }
         Ok(Self(file))
     }
 }

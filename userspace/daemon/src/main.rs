@@ -22,7 +22,7 @@ use clap::Parser;
 use sd_notify::NotifyState;
 use tokio::io::unix::AsyncFd;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::task::{LocalSet, spawn_local};
+use tokio::task::{JoinHandle, LocalSet, spawn_local};
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::{error, info, warn};
 
@@ -72,7 +72,7 @@ async fn run(options: Options) -> Result<()> {
 
     let firewall = Firewall::start(rules, &options.pin_dir, &options.state_dir, Arc::clone(&audit))?;
     let firewall = Rc::new(RefCell::new(firewall));
-    let mut watched: Vec<Rc<Interface>> = Vec::new();
+    let mut watched: Vec<Watched> = Vec::new();
     watch(&firewall, &mut watched);
     spawn_local(beat(Rc::clone(&firewall)));
     spawn_local(take_samples(Rc::clone(&firewall)));
@@ -85,6 +85,9 @@ async fn run(options: Options) -> Result<()> {
     // Outside systemd nobody listens (sd_notify(3)).
     let _ = sd_notify::notify(false, &[NotifyState::Ready]);
 
+    // Interfaces come and go by themselves.
+    let mut look = interval(Duration::from_secs(1));
+    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             _ = terminate.recv() => break,
@@ -92,6 +95,7 @@ async fn run(options: Options) -> Result<()> {
             // What is wrong with the file has been logged.
             _ = hangup.recv() => reload(&firewall, "SIGHUP"),
             () = files.changed() => reload(&firewall, "a file has changed"),
+            _ = look.tick() => {}
             Some(command) = queue.recv() => views::answer(&mut firewall.borrow_mut(), command),
         }
         watch(&firewall, &mut watched);
@@ -122,32 +126,41 @@ fn reload(firewall: &Rc<RefCell<Firewall>>, why: &str) {
     firewall.note("reload", why, outcome);
 }
 
-/// Starts reading the taps of interfaces that are new.
-fn watch(firewall: &Rc<RefCell<Firewall>>, watched: &mut Vec<Rc<Interface>>) {
-    let attached = firewall.borrow().attached().to_vec();
-    for interface in &attached {
-        if watched.iter().any(|known| Rc::ptr_eq(known, interface)) {
-            continue;
-        }
-        for direction in 0..interface.taps.len() {
-            spawn_local(read_tap(Rc::clone(firewall), Rc::downgrade(interface), direction));
-        }
-    }
-    *watched = attached;
+/// An interface whose taps are read, while the value lives.
+struct Watched {
+    interface: Rc<Interface>,
+    readers: [JoinHandle<()>; 2],
 }
 
-/// Reads one tap while its interface is attached.
-async fn read_tap(firewall: Rc<RefCell<Firewall>>, interface: std::rc::Weak<Interface>, direction: usize) {
+impl Drop for Watched {
+    fn drop(&mut self) {
+        self.readers.iter().for_each(JoinHandle::abort);
+    }
+}
+
+/// Reads the taps of the interfaces that are attached, and of no others.
+fn watch(firewall: &Rc<RefCell<Firewall>>, watched: &mut Vec<Watched>) {
+    let attached = firewall.borrow().attached().to_vec();
+    watched.retain(|known| attached.iter().any(|interface| Rc::ptr_eq(&known.interface, interface)));
+    for interface in attached {
+        if watched.iter().all(|known| !Rc::ptr_eq(&known.interface, &interface)) {
+            let reader =
+                |direction| spawn_local(read_tap(Rc::clone(firewall), Rc::clone(&interface), direction));
+            let readers = [reader(0), reader(1)];
+            watched.push(Watched { interface, readers });
+        }
+    }
+}
+
+/// Reads one tap.
+async fn read_tap(firewall: Rc<RefCell<Firewall>>, interface: Rc<Interface>, direction: usize) {
     let mut buffer = vec![0; tap::BUFFER];
+    let tap = Rc::clone(&interface.taps[direction]);
     loop {
-        let Some(tap) = interface.upgrade().map(|interface| Rc::clone(&interface.taps[direction])) else {
-            return;
-        };
         if let Err(error) = tap.readable().await {
             error!(tap = tap.name(), %error, "tap lost");
             return;
         }
-        let Some(interface) = interface.upgrade() else { return };
         for _ in 0..TURN {
             let length = match tap.read(&mut buffer) {
                 Ok(Some(length)) => length,

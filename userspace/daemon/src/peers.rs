@@ -59,6 +59,11 @@ impl Peers {
         left_out
     }
 
+    /// How many the kernel has been told of.
+    pub fn count(&self) -> usize {
+        self.written.len()
+    }
+
     /// Whether the address is one.
     pub fn contains(&self, address: IpAddr, now: Time) -> bool {
         [&self.written, &self.inherited]

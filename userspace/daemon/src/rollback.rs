@@ -2,9 +2,10 @@
 //!
 //! Whoever changes the rules of a machine far away may lock himself out; `fwctl reload --confirm 60s` puts new rules in
 //! force and takes them back unless somebody, who evidently still gets there, confirms them. Sets are kept in memory,
-//! checked as they were: nothing that has happened to the files meanwhile keeps the old rules from coming back. A
-//! daemon that is started again reads its file, whatever waited to be confirmed.
+//! checked as they were: nothing that has happened to the files meanwhile keeps the old rules from coming back. While new
+//! ones wait, the old ones are also in the state directory ([`crate::unconfirmed`]): a daemon that dies does not confirm.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -15,17 +16,43 @@ use tracing::{info, warn};
 
 use crate::control::locked;
 use crate::firewall::{Firewall, now};
+use crate::unconfirmed::Record;
 
 /// What can come back, and whether it will.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Reserve {
     /// The rules before those in force, and their file; while new ones wait, the last that were confirmed.
     previous: Option<(RuleSet, PathBuf)>,
     /// When they come back.
     until: Option<Time>,
+    /// The state directory.
+    directory: PathBuf,
+    /// The rules file the daemon was started with.
+    started_with: PathBuf,
 }
 
 impl Reserve {
+    /// Nothing can come back yet.
+    pub(crate) fn new(directory: &Path, started_with: &Path) -> Self {
+        let (directory, started_with) = (directory.to_owned(), started_with.to_owned());
+        Self { previous: None, until: None, directory, started_with }
+    }
+
+    /// Rules of a file are about to be put in force, which are to be confirmed: should the daemon die before, the last
+    /// confirmed ones, or else `present` ones, come back.
+    pub(crate) fn prepare(&self, waits: &Path, present: (&RuleSet, &Path)) -> io::Result<()> {
+        let confirmed = self.previous.as_ref().filter(|_| self.until.is_some());
+        let back_to = confirmed.map_or(present, |(rules, file)| (rules, file.as_path()));
+        Record::new(&self.started_with, waits, back_to).write(&self.directory)
+    }
+
+    /// What was prepared has not come about.
+    pub(crate) fn forsake(&self) {
+        if self.until.is_none() {
+            Record::remove(&self.directory);
+        }
+    }
+
     /// Other rules are in force now, and stay, or wait to be confirmed until a time.
     pub(crate) fn keep(&mut self, before: RuleSet, file: PathBuf, until: Option<Time>) {
         // What was never confirmed is nothing to come back to.
@@ -33,6 +60,9 @@ impl Reserve {
             self.previous = Some((before, file));
         }
         self.until = until;
+        if until.is_none() {
+            Record::remove(&self.directory);
+        }
     }
 
     /// The rules that come back, if it is time.
@@ -57,6 +87,7 @@ impl Firewall {
         if self.reserve.until.take().is_none() {
             return Err(refusal("nothing waits to be confirmed", "the rules in force are there to stay"));
         }
+        Record::remove(&self.reserve.directory);
         info!(file = %self.rules_file.display(), "rules confirmed");
         Ok(Confirmed { file: self.rules_file.display().to_string() })
     }
@@ -136,7 +167,8 @@ mod tests {
 
     #[test]
     fn what_comes_back_is_what_was_last_confirmed() {
-        let mut reserve = Reserve::default();
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let mut reserve = Reserve::new(directory.path(), Path::new("a.toml"));
         reserve.keep(rules("a"), "a.toml".into(), None);
         assert_eq!(kept(&reserve), Some("a"));
         reserve.keep(rules("b"), "b.toml".into(), Some(Time(100)));
@@ -149,7 +181,8 @@ mod tests {
 
     #[test]
     fn what_waits_is_told_with_the_time_that_is_left() {
-        let mut reserve = Reserve::default();
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let mut reserve = Reserve::new(directory.path(), Path::new("a.toml"));
         assert_eq!(reserve.unconfirmed(Path::new("b.toml"), Time(0)), None);
         reserve.keep(rules("a"), "a.toml".into(), Some(Time(60_000_000_000)));
         let waits = reserve.unconfirmed(Path::new("b.toml"), Time(15_000_000_000)).expect("it waits");

@@ -13,6 +13,8 @@ use pcap_parser::traits::{PcapNGPacketBlock, PcapReaderIterator};
 use pcap_parser::{Block, Linktype, PcapBlockOwned, PcapError, create_reader};
 use thiserror::Error;
 
+use crate::progress::{Progress, WHOLE};
+
 /// Bytes of the buffer: several frames.
 const BUFFER: usize = 1 << 18;
 /// Bytes of the greatest record: far beyond any frame, yet nothing a damaged file can hurt with.
@@ -65,8 +67,30 @@ pub(crate) fn read<B>(
     path: &Path,
     each: impl FnMut(Frame<'_>) -> ControlFlow<B>,
 ) -> Result<Option<B>, CaptureError> {
-    Frames { each, links: Vec::new(), number: 0, time: Time::default(), frame: Vec::new() }
-        .read(File::open(path)?)
+    let file = File::open(path)?;
+    let size = file.metadata()?.len();
+    let file = Watched { file, size, read: 0, progress: Progress::behind_output("reading the capture") };
+    Frames { each, links: Vec::new(), number: 0, time: Time::default(), frame: Vec::new() }.read(file)
+}
+
+/// A file of which it is shown how much has been read.
+struct Watched {
+    file: File,
+    size: u64,
+    read: u64,
+    progress: Progress,
+}
+
+impl io::Read for Watched {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let length = self.file.read(buffer)?;
+        self.read += length as u64;
+        // A pipe has no size.
+        if let Some(done) = self.read.saturating_mul(WHOLE).checked_div(self.size) {
+            self.progress.is_at(done);
+        }
+        Ok(length)
+    }
 }
 
 /// What the reader needs next.

@@ -18,6 +18,7 @@ use jiff::Zoned;
 use serde::Serialize;
 
 use crate::Outcome;
+use crate::progress::Progress;
 use crate::screen::{bytes, number, plural, printable};
 
 /// Check a rules file as the daemon would
@@ -167,7 +168,10 @@ pub(crate) fn run(args: &Args, json: bool, out: &mut dyn Write) -> anyhow::Resul
 
 /// The rules of a file; `None` if there are errors in it, which have then been printed on stderr.
 pub(crate) fn load(path: &Path) -> anyhow::Result<Option<RuleSet>> {
-    match RuleSet::load(path, &Disk) {
+    let progress = Progress::of("reading the rules");
+    let loaded = RuleSet::load(path, &Disk);
+    drop(progress);
+    match loaded {
         Ok(rules) => Ok(Some(rules)),
         Err(LoadError::Invalid(diagnostics)) => {
             writeln!(io::stderr().lock(), "{}", Report(&diagnostics))?;
@@ -183,6 +187,7 @@ fn unreadable(file: &str, cause: io::Error) -> anyhow::Error {
 
 /// What is unwise in the rules, on any machine and on this one.
 fn findings(rules: &RuleSet, compiled: &Compiled) -> Vec<Diagnostic> {
+    let _progress = Progress::of("looking for what is unwise");
     let mut findings = lint(rules, compiled);
     if let Some((session, zones)) = session::here(rules) {
         findings.extend(locked_out(rules, compiled, &session, &zones));

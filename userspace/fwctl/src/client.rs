@@ -12,6 +12,8 @@ use callgate_api::ErrorReply;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::progress::Progress;
+
 /// Largest answer read, in bytes; a full page of calls is well below.
 const MAX_BODY: u64 = 1 << 30;
 /// Longest header section read, in bytes.
@@ -54,11 +56,18 @@ pub(crate) enum ClientError {
 #[derive(Debug)]
 pub(crate) struct Client {
     socket: PathBuf,
+    /// The screen is somebody else's: nothing is shown of what takes long.
+    silent: bool,
 }
 
 impl Client {
     pub(crate) fn new(socket: &Path) -> Self {
-        Self { socket: socket.to_owned() }
+        Self { socket: socket.to_owned(), silent: false }
+    }
+
+    /// A client that shows nothing by itself.
+    pub(crate) fn silent(&self) -> Self {
+        Self { socket: self.socket.clone(), silent: true }
     }
 
     pub(crate) fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
@@ -85,6 +94,7 @@ impl Client {
     }
 
     fn body(&self, method: &str, path: &str, body: &[u8]) -> Result<Vec<u8>, ClientError> {
+        let _progress = (!self.silent).then(|| Progress::of("the daemon works on it"));
         let mut stream = UnixStream::connect(&self.socket)
             .map_err(|source| ClientError::Unreachable { path: self.socket.clone(), source })?;
         stream.set_read_timeout(Some(PATIENCE)).map_err(ClientError::Silent)?;

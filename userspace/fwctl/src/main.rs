@@ -12,6 +12,7 @@
 //! - [`top`]: a screen that stays
 //! - [`doctor`]: whether this machine is fit for a firewall
 //! - [`generate`]: man pages and completions
+//! - [`progress`]: what is shown of what takes long
 //! - [`check`]: reads a rules file as the daemon would
 //! - [`explain`]: shows what would become of a packet, and why
 //! - [`replay`]: puts a capture through the firewall, without privileges and without a daemon
@@ -34,6 +35,7 @@ mod flows;
 mod generate;
 mod history;
 mod operate;
+mod progress;
 mod replay;
 mod screen;
 mod show;

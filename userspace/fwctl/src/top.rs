@@ -13,7 +13,9 @@ use std::io::{self, IsTerminal as _};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
-use callgate_api::{CallQuery, EventPage, FlowRow, HangupRequest, HungUp, LadderRow, Page, Status};
+use callgate_api::{
+    CallQuery, EventPage, FlowRow, HangupRequest, HungUp, LadderRow, Page, PinholeRow, Status,
+};
 use ratatui::DefaultTerminal;
 use ratatui::crossterm::event::{self, Event, KeyEventKind};
 
@@ -21,7 +23,7 @@ use crate::Outcome;
 use crate::client::{Client, ClientError};
 use state::{Screen, Snapshot, Wish};
 
-/// Flows that are looked at for who talks most.
+/// Flows, and pinholes, that are looked at for who talks most.
 const FLOWS: usize = 5_000;
 /// Calls that are listed.
 const CALLS: usize = 2_000;
@@ -34,6 +36,7 @@ pub(crate) fn run(client: &Client, every: u64) -> Result<Outcome> {
     }
     // Before the terminal is taken: an error is to be read.
     let first = look(client)?;
+    let client = &client.silent();
     let colour = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let mut screen = Screen::new(first, colour);
     let mut terminal = ratatui::init();
@@ -76,7 +79,8 @@ fn look(client: &Client) -> Result<Snapshot, ClientError> {
     let calls: Page<serde_json::Value> = client.get(&format!("/v1/calls?limit={CALLS}"))?;
     let flows: Page<FlowRow> = client.get(&format!("/v1/flows?limit={FLOWS}"))?;
     let attacks: EventPage = client.get(&format!("/v1/events?limit=50&{ATTACKS}"))?;
-    Ok(Snapshot::new(status, calls, flows.rows, attacks.rows))
+    let media: Page<PinholeRow> = client.get(&format!("/v1/pinholes?limit={FLOWS}"))?;
+    Ok(Snapshot::new(status, calls, (flows.rows, media.rows), attacks.rows))
 }
 
 fn ladder(client: &Client, call: u64) -> Result<Page<LadderRow>, ClientError> {

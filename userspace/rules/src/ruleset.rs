@@ -23,7 +23,7 @@ use jiff::{Timestamp, Zoned};
 pub use control::Control;
 pub use history::{Database, History, Syslog, without_password};
 pub use limit::{Above, Limit, Per, Period};
-pub use settings::{Budget, Budgets, ByProtocol, Mode, OnAlgDown, Scan, Settings, Xdp};
+pub use settings::{Budget, Budgets, ByProtocol, Mode, OnAlgDown, Scan, Settings, Tables, Xdp};
 pub use zone::{AntiSpoof, Zone, ZoneRules, ZoneSet};
 
 pub(crate) use settings::flags as policy_flags;
@@ -78,6 +78,11 @@ impl RuleSet {
     /// and those its groups are taken from.
     pub fn files(&self) -> impl Iterator<Item = &str> {
         self.sources.iter().map(Source::name)
+    }
+
+    /// Every file that was read, by its name and with its text: what it takes to read them again as they were.
+    pub fn texts(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.sources.iter().map(|source| (source.name(), source.text()))
     }
 
     /// The file a rule stands in.

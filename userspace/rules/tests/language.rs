@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use callgate_rules::ruleset::{Above, AntiSpoof, Budget, Budgets, Per, Period, RuleAction, Scan};
+use callgate_rules::ruleset::{Above, AntiSpoof, Budget, Budgets, Per, Period, RuleAction, Scan, Tables};
 use callgate_rules::{Addresses, PrefixSet, Report, Rule, RuleSet, oracle};
 use callgate_shared::limit::Unit;
 use callgate_shared::policy::Fragments;
@@ -335,6 +335,7 @@ new_flows = "5000/s"
 peer_flows = "6000/min"
 half_open = { source = 0, destination = 100 }
 replies = "10/s"
+tables = { calls = 50, pinholes = 1000000 }
 challenge = false
 protected = ["phones", "192.0.2.1"]
 never_block = "any"
@@ -364,6 +365,7 @@ block = "1h"
     assert_eq!(settings.never_block, PrefixSet::all());
     let [window, block] = [120, 3_600].map(Duration::from_secs);
     assert_eq!(settings.scan, Scan { enabled: true, ports: 50, window, block });
+    assert_eq!(settings.tables, Tables { calls: 50, ..Tables::default() });
     assert_eq!(read("").settings().scan, Scan::default());
 }
 

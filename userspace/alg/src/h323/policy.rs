@@ -45,6 +45,8 @@ pub(super) enum Why {
     OutOfState(&'static str),
     UnknownCall,
     Unknown,
+    /// There is no room for another call.
+    Full,
     /// What the call policy says.
     Policy(callgate_policy::Why),
 }
@@ -66,6 +68,7 @@ impl Why {
             Self::OutOfState(message) => format!("{message} of a call that was not set up"),
             Self::UnknownCall => "of a call that is not known".to_owned(),
             Self::Unknown => "a message of no known name".to_owned(),
+            Self::Full => "there is no room for another call".to_owned(),
             Self::Policy(why) => format!("{} ({})", why.text(), why.name()),
         }
     }
@@ -73,7 +76,9 @@ impl Why {
     /// For the protocol.
     const fn answer(self) -> refuse::Why {
         match self {
-            Self::TooManyCalls(_) | Self::TooManyOfSource(_) | Self::TooFast => refuse::Why::Exhausted,
+            Self::TooManyCalls(_) | Self::TooManyOfSource(_) | Self::TooFast | Self::Full => {
+                refuse::Why::Exhausted
+            }
             Self::NoTokens => refuse::Why::Unauthenticated,
             Self::Policy(why) => match why.answer() {
                 callgate_policy::Answer::Busy => refuse::Why::Exhausted,

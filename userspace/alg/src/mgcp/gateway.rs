@@ -333,7 +333,8 @@ impl Gateway {
         endpoint: Endpoint,
     ) -> Result<(CallId, u32), Full> {
         if !self.calls.contains_key(key) {
-            let call = core.start_call(context, key).ok_or(Full)?;
+            // Nobody knows yet whom the agent will have it call.
+            let call = core.start(context, key, core.has_policy()).ok_or(Full)?;
             core.change_call(call, |call| {
                 call.parties[Party::Callee as usize] = endpoint.name().to_owned();
             });

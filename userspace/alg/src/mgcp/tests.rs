@@ -521,7 +521,7 @@ fn what_is_remembered_of_a_gateway_is_bounded() {
     assert_eq!(lab.tracker.gateways[&at(GW).ip()].transactions_len(), 128);
     let full = (0..1_000).find(|n| {
         let text = create(5_000 + n, "").replace("A1", &format!("C{n}"));
-        lab.verdict(AGENT, GW, &text) == Verdict::Drop(Reason::AlgMemory)
+        lab.verdict(AGENT, GW, &text) != Verdict::Pass
     });
     assert_eq!(full, Some(128), "creations are not forgotten for others");
     lab.wait(31);
@@ -580,4 +580,17 @@ proptest! {
         lab.verdict(GW, AGENT, &text);
         prop_assert!(lab.core.pinholes().count() <= 4);
     }
+}
+
+#[test]
+fn a_call_that_finds_no_room_is_told_so() {
+    let mut lab = Lab::new();
+    lab.core.set_bounds(Bounds { calls: 1, ..Bounds::default() });
+    lab.pass(AGENT, GW, &create(1, ""));
+    let Verdict::Refuse(denial) = lab.verdict(AGENT, GW, &create(2, "").replace("A1", "A2")) else {
+        panic!("there is room")
+    };
+    let reply = String::from_utf8(denial.reply.expect("an answer")).expect("text");
+    assert_eq!(reply, "403 2 there is no room for another call\r\n");
+    assert_eq!(lab.only_call().key, "A1");
 }

@@ -23,6 +23,7 @@ use crate::call::{CallId, Party, State};
 use crate::core::Core;
 use crate::core::gate::Asking;
 use crate::event::{Event, EventKind};
+use crate::media::Refusal;
 
 /// Most calls of a connection that are being dialled.
 const MAX_DIALLING: usize = 1_024;
@@ -37,6 +38,21 @@ impl Tracker {
         body: &Body<'_>,
         frame: &[u8],
     ) -> Result<(), Verdict> {
+        let begins = match *body {
+            Body::Keypad(key) => {
+                key.digit.is_some() && !session.calls.contains_key(&dialling(core, session, key.call))
+            }
+            Body::Enbloc(_) => true,
+            _ => false,
+        };
+        // With a policy what is dialled may become an emergency number.
+        if begins && session.whole && !core.has_room(core.has_policy()) {
+            core.tally(Refusal::TableFull);
+            let of_phone = session.connection.context(context, true);
+            let text = "there is no room for another call";
+            core.tell(Event::new(&of_phone, EventKind::Refused, &session.name, text));
+            return Err(on_hook(frame));
+        }
         if !core.has_policy() {
             return Ok(());
         }

@@ -376,7 +376,8 @@ fn hold(
         "" => session.connection.phone.ip().to_string(),
         name => name.to_owned(),
     };
-    let id = core.start_call(&from_caller, &format!("{device}/{reference}"))?;
+    // What is dialled is not known yet, and may be an emergency number.
+    let id = core.start(&from_caller, &format!("{device}/{reference}"), core.has_policy())?;
     let held = Held { id, phone, on_line: false, line: 0 };
     remember(core, session, reference, held);
     if phone == Party::Caller && !session.dialled.is_empty() {

@@ -20,7 +20,7 @@ use crate::event::{Event, EventKind};
 use crate::pace::Paces;
 
 /// Most requests that wait for their final response.
-const MAX_ATTEMPTS: usize = 65_536;
+pub(crate) const MAX_ATTEMPTS: usize = 65_536;
 /// Most sources, and most accounts, whose failures are known.
 const MAX_SOURCES: usize = 65_536;
 /// Most challenges that are remembered.
@@ -205,6 +205,11 @@ impl Guard {
             }
         }
         proven
+    }
+
+    /// Requests that wait for their answers.
+    pub(super) fn waiting(&self) -> usize {
+        self.attempts.len()
     }
 
     /// Whether there is room for one more request that is not to succeed as it is.

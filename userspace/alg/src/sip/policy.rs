@@ -56,6 +56,8 @@ pub(super) enum Why {
     TooFastTo,
     Guessed,
     Crowded,
+    /// There is no room for another call.
+    Full,
     WithoutCredentials,
     /// What the call policy says.
     Policy(policy::Why),
@@ -86,6 +88,7 @@ impl Why {
             Self::TooFastTo => "too many requests to one address in a short time".to_owned(),
             Self::Guessed => "credentials of this account are being guessed".to_owned(),
             Self::Crowded => "too many requests wait for their answers".to_owned(),
+            Self::Full => "there is no room for another call".to_owned(),
             Self::WithoutCredentials => "it succeeded without credentials".to_owned(),
             Self::Policy(why) => format!("{} ({})", why.text(), why.name()),
             Self::Limited => "a limit has ended its call".to_owned(),
@@ -103,7 +106,8 @@ impl Why {
             | Self::TooManyOfSource(_)
             | Self::TooFast
             | Self::TooFastTo
-            | Self::Crowded => (503, "Service Unavailable"),
+            | Self::Crowded
+            | Self::Full => (503, "Service Unavailable"),
             Self::Policy(why) => gate::sip_status(why, false),
             Self::Limited => (481, "Call/Transaction Does Not Exist"),
             _ => (403, "Forbidden"),

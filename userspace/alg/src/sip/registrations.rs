@@ -24,8 +24,9 @@ use crate::event::{Event, EventKind};
 const MAX_WAITING: usize = 16_384;
 /// Most contacts of one request.
 const MAX_CONTACTS: usize = 8;
-/// Most bindings, and most of one source.
-const MAX_BINDINGS: usize = 65_536;
+/// Most bindings …
+pub(crate) const MAX_BINDINGS: usize = 65_536;
+/// … and most of one source.
 const MAX_OF_SOURCE: usize = 4_096;
 /// How long a response is waited for (RFC 3261 section 17.1.2: Timer F).
 const PATIENCE: Duration = Duration::from_secs(32);

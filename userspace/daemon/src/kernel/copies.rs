@@ -6,8 +6,8 @@ use std::cell::OnceCell;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+use aya::maps::MapError;
 use aya::maps::lpm_trie::Key;
-use aya::maps::{Array, MapData, MapError};
 use callgate_rules::explain::Peek;
 use callgate_shared::Addr;
 use callgate_shared::flow::{Flow, FlowKey};
@@ -49,7 +49,7 @@ impl Kernel {
         let maps = &self.maps;
         let read = || -> Result<(u32, Policy), MapError> {
             let slot = maps.active.get(&0, 0)?;
-            Ok((slot, maps.policy.get(&slot, 0)?.get(&0, 0)?.0))
+            Ok((slot, maps.policy.get(slot)?.get(&0, 0)?.0))
         };
         let (slot, policy) = read().map_err(|source| Error::Map { name: "POLICY", source })?;
         Ok(Copies {
@@ -78,8 +78,7 @@ impl Copies<'_> {
     }
 
     fn entry<T: Copy + 'static>(&self, table: &Inner<T>, index: u32) -> Option<T> {
-        let inner: Array<MapData, Raw<T>> = table.get(&self.slot, 0).ok()?;
-        inner.get(&index, 0).ok().map(|value| value.0)
+        table.get(self.slot).ok()?.get(&index, 0).ok().map(|value| value.0)
     }
 
     /// The class of an address.
@@ -92,11 +91,11 @@ impl Copies<'_> {
             (&maps.destination_chunks, &maps.destinations4, &maps.destinations6, in_trie)
         };
         if !address.is_v4() {
-            let trie = v6.get(&self.slot, 0).ok();
+            let trie = v6.get(self.slot).ok();
             return trie.and_then(|trie| trie.get(&Key::new(128, Raw(*address)), 0).ok()).unwrap_or(0) as u16;
         }
         if self.policy.flags & in_trie != 0 {
-            let trie = v4.get(&self.slot, 0).ok();
+            let trie = v4.get(self.slot).ok();
             let key = Key::new(32, Raw(address.v4_word()));
             return trie.and_then(|trie| trie.get(&key, 0).ok()).unwrap_or(0) as u16;
         }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use aya::maps::lpm_trie::{Key, LpmTrie};
 use aya::maps::{
-    Array, ArrayOfMaps, DevMapHash, HashMap, InnerMap, Map, MapData, MapError, PerCpuArray, RingBuf,
+    Array, DevMapHash, FromMapData, HashMap, InnerMap, Map, MapData, MapError, PerCpuArray, RingBuf,
 };
 use callgate_alg::Transport;
 use callgate_alg::action::{PinholeSpec, Time};
@@ -31,6 +31,7 @@ use callgate_shared::policy::{
 use callgate_shared::tap::Tap;
 use callgate_shared::{Addr, Reason};
 
+use super::pairs::Pair;
 pub use super::rows::{FlowRow, PinholeRow};
 use super::rows::{FlowValue, PinholeValue};
 use super::{Error, Kernel};
@@ -97,8 +98,8 @@ pub(super) struct Raw<T>(pub(super) T);
 // padding are put into it; the kernel half writes the same types.
 unsafe impl<T: Copy + 'static> aya::Pod for Raw<T> {}
 
-pub(super) type Inner<T> = ArrayOfMaps<MapData, Array<MapData, Raw<T>>>;
-type Tries<K> = ArrayOfMaps<MapData, LpmTrie<MapData, Raw<K>, u32>>;
+pub(super) type Inner<T> = Pair<Array<MapData, Raw<T>>>;
+type Tries<K> = Pair<LpmTrie<MapData, Raw<K>, u32>>;
 
 /// Handles of the pinned maps.
 pub(super) struct Maps {
@@ -152,6 +153,14 @@ macro_rules! open {
     }};
 }
 
+/// Opens a pinned array of maps, with what is in it.
+macro_rules! pair {
+    ($directory:expr, $name:literal) => {
+        Pair::adopt(open!($directory, $name, ArrayOfMaps))
+            .map_err(|source| Error::Map { name: $name, source })?
+    };
+}
+
 impl Maps {
     pub(super) fn open(directory: &Path) -> Result<Self, Error> {
         let pinholes: HashMap<MapData, Raw<PinholeKey>, Raw<PinholeValue>> =
@@ -164,20 +173,20 @@ impl Maps {
             active: open!(directory, "ACTIVE", Array),
             heartbeat: open!(directory, "HEARTBEAT", Array),
             taps: open!(directory, "TAPS", Array),
-            policy: open!(directory, "POLICY", ArrayOfMaps),
-            rules: open!(directory, "RULES", ArrayOfMaps),
-            actions: open!(directory, "ACTIONS", ArrayOfMaps),
-            services: open!(directory, "SERVICES", ArrayOfMaps),
-            source_ports: open!(directory, "SOURCE_PORTS", ArrayOfMaps),
-            tags: open!(directory, "TAGS", ArrayOfMaps),
-            vectors: open!(directory, "VECTORS", ArrayOfMaps),
-            source_zones: open!(directory, "SOURCE_ZONES", ArrayOfMaps),
-            source_chunks: open!(directory, "SOURCE_CHUNKS", ArrayOfMaps),
-            destination_chunks: open!(directory, "DESTINATION_CHUNKS", ArrayOfMaps),
-            sources4: open!(directory, "SOURCES4", ArrayOfMaps),
-            sources6: open!(directory, "SOURCES6", ArrayOfMaps),
-            destinations4: open!(directory, "DESTINATIONS4", ArrayOfMaps),
-            destinations6: open!(directory, "DESTINATIONS6", ArrayOfMaps),
+            policy: pair!(directory, "POLICY"),
+            rules: pair!(directory, "RULES"),
+            actions: pair!(directory, "ACTIONS"),
+            services: pair!(directory, "SERVICES"),
+            source_ports: pair!(directory, "SOURCE_PORTS"),
+            tags: pair!(directory, "TAGS"),
+            vectors: pair!(directory, "VECTORS"),
+            source_zones: pair!(directory, "SOURCE_ZONES"),
+            source_chunks: pair!(directory, "SOURCE_CHUNKS"),
+            destination_chunks: pair!(directory, "DESTINATION_CHUNKS"),
+            sources4: pair!(directory, "SOURCES4"),
+            sources6: pair!(directory, "SOURCES6"),
+            destinations4: pair!(directory, "DESTINATIONS4"),
+            destinations6: pair!(directory, "DESTINATIONS6"),
             flows: open!(directory, "FLOWS", LruHashMap),
             peer_flows: open!(directory, "PEER_FLOWS", LruHashMap),
             limits: open!(directory, "LIMITS", LruHashMap),
@@ -284,8 +293,7 @@ impl Kernel {
         // Setting a slot of an array of maps waits for a grace period: after this no packet is still being
         // judged by the old tables, and their slot may be filled again.
         let error = |source| Error::Map { name: "POLICY", source };
-        let live = maps.policy.get(&idle, 0).map_err(error)?;
-        maps.policy.set(idle, &live, 0).map_err(error)?;
+        maps.policy.renew(idle).map_err(error)?;
         self.handlings = compiled.slots.iter().copied().zip(compiled.handlings.iter().copied()).collect();
         Ok(())
     }
@@ -294,7 +302,7 @@ impl Kernel {
     pub fn generation(&self) -> u32 {
         let policy = || -> Result<u32, MapError> {
             let active = self.maps.active.get(&0, 0)?;
-            Ok(self.maps.policy.get(&active, 0)?.get(&0, 0)?.0.generation)
+            Ok(self.maps.policy.get(active)?.get(&0, 0)?.0.generation)
         };
         policy().unwrap_or(0)
     }
@@ -573,14 +581,14 @@ struct Placing<'scope, 'env> {
 }
 
 impl<'scope> Placing<'scope, '_> {
-    fn place<M: InnerMap + Send + 'scope>(
+    fn place<M: FromMapData + InnerMap + Send + 'scope>(
         &mut self,
         name: &'static str,
-        outer: &'scope mut ArrayOfMaps<MapData, M>,
+        outer: &'scope mut Pair<M>,
         inner: M,
     ) -> Result<(), Error> {
         let slot = self.slot;
-        let set = move || outer.set(slot, &inner, 0).map_err(|source| Error::Map { name, source });
+        let set = move || outer.set(slot, inner).map_err(|source| Error::Map { name, source });
         let placed = thread::Builder::new().name(name.to_ascii_lowercase()).spawn_scoped(self.scope, set);
         self.placed.push(placed.map_err(Error::Thread)?);
         Ok(())

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::IpAddr;
 
 use callgate_alg::call::State;
-use callgate_api::{CallRow, EventRow, FlowRow, LadderRow, Page, Status};
+use callgate_api::{CallRow, EventRow, FlowRow, LadderRow, Page, PinholeRow, Status};
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
 /// Looks that are remembered, for sparklines.
@@ -21,7 +21,7 @@ pub(super) struct Snapshot {
     pub(super) calls: Vec<Call>,
     pub(super) calls_total: u64,
     /// Bytes by source address, of the flows there are.
-    bytes: HashMap<IpAddr, u64>,
+    pub(super) bytes: HashMap<IpAddr, u64>,
     pub(super) attacks: Vec<EventRow>,
 }
 
@@ -36,7 +36,7 @@ impl Snapshot {
     pub(super) fn new(
         status: Status,
         calls: Page<serde_json::Value>,
-        flows: Vec<FlowRow>,
+        (flows, media): (Vec<FlowRow>, Vec<PinholeRow>),
         attacks: Vec<EventRow>,
     ) -> Self {
         let total = calls.total;
@@ -48,6 +48,12 @@ impl Snapshot {
         for flow in &flows {
             for (end, sent) in [flow.from, flow.to].iter().zip(flow.bytes) {
                 *bytes.entry(end.ip()).or_default() += sent;
+            }
+        }
+        // Media makes no flows. Where several may send, nobody knows who did.
+        for pinhole in &media {
+            if let [sender] = pinhole.from[..] {
+                *bytes.entry(sender.ip).or_default() += pinhole.bytes;
             }
         }
         Self { status, calls: calls.collect(), calls_total: total, bytes, attacks }

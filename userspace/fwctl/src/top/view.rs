@@ -25,11 +25,13 @@ pub(super) fn draw(frame: &mut Frame<'_>, screen: &Screen) {
     if area.width >= WIDE {
         let [left, right] = Layout::horizontal([Constraint::Min(0), Constraint::Length(46)]).areas(body);
         calls(frame, screen, left);
+        // All tables where there is room, the fullest where there is not.
+        let tables = u16::try_from(screen.now.status.tables.len()).unwrap_or(u16::MAX).saturating_add(2);
         let rest = Layout::vertical([
             Constraint::Fill(2),
             Constraint::Fill(2),
             Constraint::Fill(2),
-            Constraint::Length(7),
+            Constraint::Length(tables.min(right.height / 3).max(7)),
         ]);
         let [drops, talkers, attacks, tables] = rest.areas(right);
         panels(frame, screen, [drops, talkers, attacks, tables]);
@@ -113,11 +115,13 @@ fn calls(frame: &mut Frame<'_>, screen: &Screen, area: Rect) {
         screen.now.calls_total.max(calls.len() as u64),
         screen.sort.name()
     );
+    // Numbers of calls are long: where there is no room for them the parties matter more; a ladder has its call's number.
+    let first = usize::from(frame.area().width < WIDE);
     let head = ["ID", "PROTO", "STATE", "AGE", "CALLER", "CALLEE", "→CALLER", "→CALLEE"];
-    let head = Row::new(head).style(Style::new().add_modifier(Modifier::BOLD));
-    let rows = calls.iter().map(|call| row(screen, call));
+    let head = Row::new(head.into_iter().skip(first)).style(Style::new().add_modifier(Modifier::BOLD));
+    let rows = calls.iter().map(|call| Row::new(cells(screen, call).into_iter().skip(first)));
     let widths = [
-        Constraint::Length(7),
+        Constraint::Length(13),
         Constraint::Length(5),
         Constraint::Length(9),
         Constraint::Length(6),
@@ -127,7 +131,7 @@ fn calls(frame: &mut Frame<'_>, screen: &Screen, area: Rect) {
         Constraint::Length(8),
     ];
     let chosen = Style::new().add_modifier(Modifier::REVERSED);
-    let table = Table::new(rows, widths)
+    let table = Table::new(rows, widths.into_iter().skip(first))
         .header(head)
         .block(Block::bordered().title(title))
         .row_highlight_style(chosen);
@@ -135,7 +139,7 @@ fn calls(frame: &mut Frame<'_>, screen: &Screen, area: Rect) {
     frame.render_stateful_widget(table, area, &mut state);
 }
 
-fn row(screen: &Screen, call: &Call) -> Row<'static> {
+fn cells(screen: &Screen, call: &Call) -> [Text<'static>; 8] {
     let (state, colour) = match call.row.state {
         State::Calling => ("calling", Color::Gray),
         State::Ringing => ("ringing", Color::Yellow),
@@ -146,7 +150,7 @@ fn row(screen: &Screen, call: &Call) -> Row<'static> {
         if party.is_empty() { end.signalling.ip().to_string() } else { party.into_owned() }
     };
     let row = &call.row;
-    Row::new(vec![
+    [
         Text::raw(row.id.to_string()),
         Text::raw(row.protocol.clone()),
         Text::styled(state, tone(screen, colour)),
@@ -155,7 +159,7 @@ fn row(screen: &Screen, call: &Call) -> Row<'static> {
         Text::raw(end(&row.callee)),
         Text::raw(call.quality[0].clone()),
         Text::raw(call.quality[1].clone()),
-    ])
+    ]
 }
 
 fn panels(frame: &mut Frame<'_>, screen: &Screen, [drops, talkers, attacks, tables]: [Rect; 4]) {
@@ -194,7 +198,7 @@ fn panels(frame: &mut Frame<'_>, screen: &Screen, [drops, talkers, attacks, tabl
         let cells = usize::try_from(percent.min(100) / 10).unwrap_or(10);
         let bar = format!("{}{}", "█".repeat(cells), "░".repeat(10 - cells));
         Line::from(vec![
-            Span::raw(format!("{:<11}", row.table)),
+            Span::raw(format!("{:<21}", row.table)),
             Span::styled(bar, tone(screen, colour)),
             Span::raw(format!(" {percent:>3} %")),
         ])
@@ -234,11 +238,11 @@ fn help() -> Vec<Line<'static>> {
         "Enter                    its messages; any other key leaves them",
         "x                        end it: its media closes at once (operators)",
         "s, r                     sort by another column; the other way round",
-        "/                        show only calls with this text in number, party or address",
+        "/                        show only calls with this text in them",
         "q, Esc                   leave",
         "",
-        "→CALLER, →CALLEE         quality of the media towards them: MOS, else loss and jitter;",
-        "                         - where it is not measured",
+        "→CALLER, →CALLEE         quality of the media towards them: MOS, else",
+        "                         loss and jitter; - where it is not measured",
     ]
     .map(Line::raw)
     .into()
@@ -337,7 +341,12 @@ mod tests {
             "text": "guesses passwords",
         }));
         let flows = flow.map(|flow| vec![flow]).unwrap_or_default();
-        Snapshot::new(status(), Page { rows, total: 2 }, flows, vec![attack.expect("an event")])
+        let media = serde_json::from_value(json!([
+            { "to": "192.0.2.1:20000", "transport": "udp", "kind": "rtp", "from": ["192.0.2.99"], "call": 7, "call_key": "k7",
+              "packets": 9_000, "bytes": 3_000_000, "idle_s": 0, "idle_left_s": 1, "expiry_left_s": 1 },
+        ]));
+        let media = media.expect("a pinhole");
+        Snapshot::new(status(), Page { rows, total: 2 }, (flows, media), vec![attack.expect("an event")])
     }
 
     fn drawn(screen: &Screen, width: u16, height: u16) -> Vec<String> {
@@ -389,6 +398,25 @@ mod tests {
             assert!(!text.contains('\u{1b}'), "a party's name takes over no terminal");
             assert_eq!(lines.len(), usize::from(height));
         }
+    }
+
+    #[test]
+    fn who_sends_media_talks_too() {
+        let mut screen = Screen::new(snapshot(), false);
+        let mut more = snapshot();
+        more.bytes.insert("192.0.2.99".parse().expect("an address"), 4_500_000);
+        screen.take(more);
+        let text = drawn(&screen, 80, 24).join("\n");
+        assert!(text.contains("192.0.2.99"), "{text}");
+    }
+
+    #[test]
+    fn a_call_has_its_whole_number_where_there_is_room() {
+        let mut now = snapshot();
+        now.calls[0].row.id = 62_017_429_212;
+        let screen = Screen::new(now, false);
+        assert!(drawn(&screen, 160, 50).join("\n").contains("62017429212"));
+        assert!(!drawn(&screen, 80, 24).join("\n").contains("6201742"), "no part of it is shown");
     }
 
     #[test]

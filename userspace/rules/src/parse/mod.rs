@@ -47,7 +47,7 @@ const KEYS: [&str; 12] = [
 ];
 
 /// Every table and its keys, by the name [`crate::reference`] gives it.
-pub(crate) const TABLES: [(&str, &[&str]); 34] = [
+pub(crate) const TABLES: [(&str, &[&str]); 35] = [
     ("", &KEYS),
     ("groups.NAME", &groups::KEYS),
     ("zone.NAME", &zones::KEYS),
@@ -60,6 +60,7 @@ pub(crate) const TABLES: [(&str, &[&str]); 34] = [
     ("settings.timeouts", &settings::TIMEOUTS),
     ("settings.half_open", &settings::HALF_OPEN),
     ("settings.media_idle", &settings::BY_PROTOCOL),
+    ("settings.tables", &settings::TABLES),
     ("scan", &settings::SCAN),
     ("control", &control::KEYS),
     ("history", &history::KEYS),

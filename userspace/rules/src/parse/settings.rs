@@ -10,12 +10,14 @@ use super::addresses::{Names, set_of};
 use super::checker::{Checker, Root, Section, Value};
 use super::limit::rate;
 use crate::diagnostic::Severity;
-use crate::ruleset::{Budget, Budgets, ByProtocol, Mode, OnAlgDown, Scan, Settings, Xdp, Zone, zone_number};
+use crate::ruleset::{
+    Budget, Budgets, ByProtocol, Mode, OnAlgDown, Scan, Settings, Tables, Xdp, Zone, zone_number,
+};
 use crate::service;
 use crate::suggest::suggest;
 
 /// Keys of `[settings]`.
-pub(super) const KEYS: [&str; 18] = [
+pub(super) const KEYS: [&str; 19] = [
     "audio_alarm",
     "call_max",
     "challenge",
@@ -31,6 +33,7 @@ pub(super) const KEYS: [&str; 18] = [
     "peer_flows",
     "protected",
     "replies",
+    "tables",
     "time_zone",
     "timeouts",
     "xdp",
@@ -42,6 +45,8 @@ pub(super) const TIMEOUTS: [&str; 8] =
 pub(super) const BY_PROTOCOL: [&str; 5] = ["default", "h323", "mgcp", "sccp", "sip"];
 /// Keys of its `half_open`.
 pub(super) const HALF_OPEN: [&str; 2] = ["destination", "source"];
+/// Keys of its `tables`.
+pub(super) const TABLES: [&str; 3] = ["calls", "pinholes", "registrations"];
 /// Keys of `[scan]`.
 pub(super) const SCAN: [&str; 4] = ["block", "enabled", "ports", "window"];
 
@@ -96,6 +101,7 @@ fn lay_over(checker: &mut Checker<'_>, section: &Section<'_>, names: &Names<'_>,
             "peer_flows" => set(&mut settings.budgets.peer_flows, budget(checker, value)),
             "replies" => set(&mut settings.budgets.replies, budget(checker, value)),
             "half_open" => half_open(checker, value, &mut settings.budgets),
+            "tables" => tables(checker, value, &mut settings.tables),
             "challenge" => set(&mut settings.budgets.challenge, checker.boolean(key, value)),
             "protected" => settings.protected = set_of(checker, key, value, names),
             "never_block" => settings.never_block = set_of(checker, key, value, names),
@@ -137,6 +143,22 @@ fn half_open(checker: &mut Checker<'_>, value: &Value<'_>, budgets: &mut Budgets
     for (key, place) in places {
         if let Some(value) = section.get(key) {
             set(place, checker.integer(key, value, 0..=Budgets::MOST_HALF_OPEN));
+        }
+    }
+}
+
+fn tables(checker: &mut Checker<'_>, value: &Value<'_>, tables: &mut Tables) {
+    let Some(section) = checker.table("tables", value) else { return };
+    checker.known_keys(&section, &TABLES);
+    let most = Tables::default();
+    let places = [
+        ("calls", most.calls, &mut tables.calls),
+        ("pinholes", most.pinholes, &mut tables.pinholes),
+        ("registrations", most.registrations, &mut tables.registrations),
+    ];
+    for (key, most, place) in places {
+        if let Some(value) = section.get(key) {
+            set(place, checker.integer(key, value, 1..=most));
         }
     }
 }

@@ -41,6 +41,8 @@ pub struct Settings {
     pub protected: PrefixSet,
     /// Sources that are never blocked.
     pub never_block: PrefixSet,
+    /// How much is kept at most.
+    pub tables: Tables,
     /// The `[scan]` table.
     pub scan: Scan,
 }
@@ -64,6 +66,7 @@ impl Default for Settings {
             budgets: Budgets::default(),
             protected: PrefixSet::default(),
             never_block: PrefixSet::default(),
+            tables: Tables::default(),
             scan: Scan::default(),
         }
     }
@@ -183,6 +186,23 @@ impl Budget {
         const SECOND: u64 = Period::Second.nanoseconds();
         let interval = (self.period.nanoseconds() / u64::from(self.events.max(1))).max(1);
         limit::Rate { interval, tolerance: SECOND.saturating_sub(interval) }
+    }
+}
+
+/// How much is kept at most; the defaults are the most there can be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tables {
+    /// Calls, and what is registered beside them.
+    pub calls: u32,
+    /// Pinholes.
+    pub pinholes: u32,
+    /// Addresses that somebody has registered.
+    pub registrations: u32,
+}
+
+impl Default for Tables {
+    fn default() -> Self {
+        Self { calls: 200_000, pinholes: 1_000_000, registrations: 100_000 }
     }
 }
 

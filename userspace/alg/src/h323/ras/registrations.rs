@@ -16,7 +16,7 @@ use crate::event::{Event, EventKind};
 use crate::h323::leg;
 
 /// Most registrations, and most of one host.
-const MAX_REGISTRATIONS: usize = 65_536;
+pub(crate) const MAX_REGISTRATIONS: usize = 65_536;
 const MAX_OF_HOST: usize = 4_096;
 /// Most aliases remembered of one, and most bytes of each.
 const MAX_ALIASES: usize = 16;

@@ -125,3 +125,14 @@ fn a_release_tells_who_hung_up_and_why() {
     assert!(told[0].starts_with("1100 → 2000 [internal] release-complete"), "{told:?}");
     assert!(told[0].ends_with("by callee"), "{told:?}");
 }
+
+#[test]
+fn a_call_that_finds_no_room_is_told_so_and_an_emergency_call_finds_some() {
+    let mut lab = lab("", H323Policy::default());
+    lab.core.set_bounds(Bounds { calls: 1, ..Bounds::default() });
+    lab.signal(ALICE, BOB, &setup(1, "1001", "2000"));
+    let denial = lab.refused(ALICE, BOB, &setup(2, "1002", "2000"));
+    assert_eq!(cause(&denial.reply), (MessageType::ReleaseComplete, Some(42)));
+    lab.signal(ALICE, BOB, &setup(3, "1002", "911"));
+    assert_eq!(lab.core.calls().count(), 2);
+}

@@ -318,3 +318,19 @@ fn a_receiver_that_is_put_down_again_is_no_call() {
     lab.send(MANAGER, ALICE, &build::call_state(17, 2, 77));
     assert_eq!(finished(&lab.core.take_actions()), [""; 0]);
 }
+
+#[test]
+fn a_phone_that_finds_no_room_hangs_up_with_its_first_key() {
+    let mut lab = Lab::new(0);
+    lab.register(ALICE, "SEPA", 17);
+    lab.core.set_bounds(Bounds { calls: 1, ..Bounds::default() });
+    assert_eq!(dial(&mut lab, "2000"), None);
+    // It has this call; another one finds no room.
+    lab.send(MANAGER, ALICE, &build::call_state(17, 1, 78));
+    let frame = build::keypad(17, 2, 78);
+    let verdict = lab.verdict(ALICE, MANAGER, &frame);
+    assert!(matches!(verdict, Verdict::Replace(_)), "{verdict:?}");
+    assert_eq!(lab.core.calls().count(), 1);
+    lab.manager_says(ALICE, &build::call_state(17, 2, 77));
+    assert_eq!(dial(&mut lab, "2000"), None);
+}

@@ -397,3 +397,48 @@ fn a_router_of_old_is_called_by_its_own_name() {
     assert!(text.starts_with("BYE sip:192.0.2.1:5070 SIP/2.0\r\n"), "{text}");
     assert!(text.contains("\r\nRoute: <sip:192.0.2.10;lr>, <sip:1001@192.0.2.1>\r\n"), "{text}");
 }
+
+#[test]
+fn a_call_that_finds_no_room_is_told_so_and_an_emergency_call_finds_some() {
+    let mut ruled = Ruled::new("", |_| {});
+    ruled.lab.core.set_bounds(Bounds { calls: 1, ..Bounds::default() });
+    assert_eq!(ruled.invite(ALICE, ("1001", "2000"), "one"), Ok(()));
+    assert_eq!(ruled.invite(ALICE, ("1002", "2000"), "two"), Err((503, String::new())));
+    assert_eq!(ruled.events(EventKind::Refused), ["INVITE: there is no room for another call"]);
+    assert_eq!(ruled.invite(ALICE, ("1002", "911"), "sos"), Ok(()));
+    assert_eq!(ruled.lab.core.calls().count(), 2);
+    // The one that was there goes on, and leaves its place.
+    ruled.answer(("1001", "2000"), "one", 486);
+    assert_eq!(ruled.lab.core.calls().count(), 1);
+    ruled.answer(("1002", "911"), "sos", 486);
+    assert_eq!(ruled.invite(ALICE, ("1002", "2000"), "again"), Ok(()));
+}
+
+#[test]
+fn a_call_that_finds_no_room_for_its_media_is_refused_before_it_rings() {
+    let mut ruled = Ruled::new("", |_| {});
+    ruled.lab.core.set_bounds(Bounds { pinholes: 7, ..Bounds::default() });
+    assert_eq!(ruled.invite(ALICE, ("1001", "2000"), "one"), Ok(()));
+    ruled.answer(("1001", "2000"), "one", 200);
+    assert_eq!(ruled.lab.core.pinholes().count(), 4);
+    assert_eq!(ruled.invite("192.0.2.2:5060", ("1002", "2000"), "two"), Err((503, String::new())));
+    assert_eq!(ruled.lab.core.refusals().find(|(_, n)| *n > 0), Some((Refusal::TableFull, 1)));
+    assert_eq!(ruled.invite("192.0.2.2:5060", ("1002", "911"), "sos"), Ok(()));
+    assert_eq!(ruled.lab.core.pinholes().count(), 6);
+}
+
+#[test]
+fn a_call_that_nobody_answers_at_all_leaves_its_place_soon() {
+    let mut ruled = Ruled::new("", |_| {});
+    assert_eq!(ruled.invite(ALICE, ("1001", "2000"), "nobody"), Ok(()));
+    assert_eq!(ruled.invite("192.0.2.2:5060", ("1002", "2000"), "rings"), Ok(()));
+    let trying = invite(1).of("rings").reply(100, "b");
+    assert_eq!(ruled.try_send(BOB, "192.0.2.2:5060", ("1002", "2000"), &trying), Verdict::Pass);
+    ruled.wait(60);
+    assert_eq!(ruled.lab.core.calls().count(), 2);
+    ruled.wait(10);
+    let left: Vec<_> = ruled.lab.core.calls().map(|call| call.key.as_str()).collect();
+    assert_eq!(left, ["rings"]);
+    ruled.wait(300);
+    ruled.lab.assert_empty();
+}
