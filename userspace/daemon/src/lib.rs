@@ -54,6 +54,7 @@ mod reports;
 mod rollback;
 pub mod rulesfile;
 pub mod scans;
+mod tally;
 pub mod tap;
 mod unconfirmed;
 pub mod views;

@@ -27,6 +27,7 @@ use tracing::warn;
 use crate::firewall::Firewall;
 use crate::kernel::PinholeRow;
 use crate::reports::Heard;
+use crate::tally::Tally;
 
 /// Calls that are over whose figures are remembered: as many as have their messages remembered.
 const MOST_OVER: usize = 1_024;
@@ -42,6 +43,8 @@ pub(crate) struct Watch {
     /// Pinholes that have been closed by the actions which are carried out.
     closed: HashMap<SocketAddr, PinholeRow>,
     over: VecDeque<(CallId, Vec<StreamRow>)>,
+    /// How calls that are over have sounded.
+    pub(crate) tally: Tally,
 }
 
 /// What one party's RTCP has told.
@@ -82,7 +85,13 @@ impl Watch {
         if self.over.len() == MOST_OVER {
             self.over.pop_front();
         }
+        self.tally.note(&rows);
         self.over.push_back((call.id, rows));
+    }
+
+    /// Streams of which a party hears nothing, and was told of.
+    pub(crate) fn unheard(&self) -> usize {
+        self.deaf.len()
     }
 
     /// Forgets what belongs to streams that are gone, which a call may lose while it lives.

@@ -27,6 +27,7 @@ use tracing::{debug, info, warn};
 
 use crate::control::Command;
 use crate::firewall::{Firewall, now, unix};
+use crate::tally::Histogram;
 
 /// The media type of an answer.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -38,7 +39,7 @@ pub const REQUEST_TIME: Duration = Duration::from_secs(10);
 pub const RULES: usize = 1_000;
 
 /// Every metric: name, type, and what it is.
-pub const FAMILIES: [(&str, &str, &str); 30] = [
+pub const FAMILIES: [(&str, &str, &str); 34] = [
     ("callgate_build_info", "gauge", "Always 1; the daemon's version is its label."),
     ("callgate_start_time_seconds", "gauge", "When the daemon started, in seconds since 1970."),
     ("callgate_health", "gauge", "0 good, 1 an alarm, 2 a critical one."),
@@ -55,6 +56,14 @@ pub const FAMILIES: [(&str, &str, &str); 30] = [
         "callgate_announcements_refused_total",
         "counter",
         "Media announcements that opened nothing, by reason.",
+    ),
+    ("callgate_call_mos", "histogram", "Estimated MOS of each direction of audio of calls that are over."),
+    ("callgate_call_loss_ratio", "histogram", "Share of packets that were lost of the same."),
+    ("callgate_call_jitter_seconds", "histogram", "Interarrival jitter of the same."),
+    (
+        "callgate_unheard_streams",
+        "gauge",
+        "Audio streams of which a party has heard nothing for `audio_alarm`.",
     ),
     ("callgate_registrations", "gauge", "Phones and contacts that are registered, by protocol."),
     ("callgate_table_entries", "gauge", "Entries of a bounded table."),
@@ -99,6 +108,22 @@ impl Page {
             let _ = write!(text, "{}{label}=\"{}\"", if place == 0 { '{' } else { ',' }, escaped(value));
         }
         let _ = writeln!(text, "{} {value}", if labels.is_empty() { "" } else { "}" });
+    }
+
+    /// A histogram: its buckets, their sum and their number.
+    fn put_histogram(&mut self, name: &str, histogram: &Histogram) {
+        let Some(family) = FAMILIES.iter().position(|(known, ..)| *known == name) else {
+            debug_assert!(false, "{name} is no metric");
+            return;
+        };
+        let text = self.samples.entry(family).or_default();
+        let mut all = 0;
+        for (bound, count) in histogram.buckets() {
+            let bound = bound.map_or("+Inf".to_owned(), |bound| bound.to_string());
+            let _ = writeln!(text, "{name}_bucket{{le=\"{bound}\"}} {count}");
+            all = count;
+        }
+        let _ = writeln!(text, "{name}_sum {}\n{name}_count {all}", histogram.sum);
     }
 
     fn finish(self) -> String {
@@ -170,6 +195,11 @@ impl Firewall {
         for (refusal, count) in self.engine.refusals() {
             page.put("callgate_announcements_refused_total", &[("reason", refusal.name())], count);
         }
+        let tally = &self.watch.tally;
+        page.put_histogram("callgate_call_mos", &tally.mos);
+        page.put_histogram("callgate_call_loss_ratio", &tally.loss);
+        page.put_histogram("callgate_call_jitter_seconds", &tally.jitter);
+        page.put("callgate_unheard_streams", &[], self.watch.unheard());
         for (protocol, count) in [
             ("sccp", self.engine.phones().count()),
             ("h323", self.engine.registrations().count()),
@@ -366,7 +396,12 @@ mod tests {
         }
         assert!(panels >= 10 && queries.len() >= panels, "{panels} panels, {} queries", queries.len());
         for query in &queries {
-            let names = named(query);
+            let histogram =
+                |name: &str| FAMILIES.iter().any(|(known, kind, _)| *known == name && *kind == "histogram");
+            let names: BTreeSet<&str> = named(query)
+                .into_iter()
+                .map(|name| name.strip_suffix("_bucket").filter(|base| histogram(base)).unwrap_or(name))
+                .collect();
             assert!(!names.is_empty(), "{query}");
             assert!(names.is_subset(&known()), "{query}: {names:?}");
         }
@@ -408,6 +443,21 @@ mod tests {
              # TYPE callgate_rule_packets_total counter\n\
              callgate_rule_packets_total{rule=\"a \\\"b\\\"\\\\\\nc\"} 7\n\
              callgate_rule_packets_total{rule=\"d\"} 8\n"
+        );
+    }
+
+    #[test]
+    fn histograms_have_buckets_a_sum_and_a_count() {
+        let mut page = Page::default();
+        page.put_histogram("callgate_call_mos", &crate::tally::Tally::default().mos);
+        let text = page.finish();
+        assert!(
+            text.contains("# TYPE callgate_call_mos histogram\ncallgate_call_mos_bucket{le=\"2.58\"} 0\n"),
+            "{text}"
+        );
+        assert!(
+            text.contains("{le=\"+Inf\"} 0\ncallgate_call_mos_sum 0\ncallgate_call_mos_count 0\n"),
+            "{text}"
         );
     }
 

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 use callgate_api::{
-    CallQuery, EventPage, FlowRow, HangupRequest, HungUp, LadderRow, Page, PinholeRow, Status,
+    CallQuery, CallRow, EventPage, FlowRow, HangupRequest, HungUp, LadderRow, Page, PinholeRow, Status,
 };
 use ratatui::DefaultTerminal;
 use ratatui::crossterm::event::{self, Event, KeyEventKind};
@@ -76,7 +76,7 @@ fn stay(client: &Client, terminal: &mut DefaultTerminal, screen: &mut Screen, ev
 
 fn look(client: &Client) -> Result<Snapshot, ClientError> {
     let status: Status = client.get("/v1/status")?;
-    let calls: Page<serde_json::Value> = client.get(&format!("/v1/calls?limit={CALLS}"))?;
+    let calls: Page<CallRow> = client.get(&format!("/v1/calls?limit={CALLS}"))?;
     let flows: Page<FlowRow> = client.get(&format!("/v1/flows?limit={FLOWS}"))?;
     let attacks: EventPage = client.get(&format!("/v1/events?limit=50&{ATTACKS}"))?;
     let media: Page<PinholeRow> = client.get(&format!("/v1/pinholes?limit={FLOWS}"))?;

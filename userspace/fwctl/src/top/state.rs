@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::IpAddr;
 
 use callgate_alg::call::State;
-use callgate_api::{CallRow, EventRow, FlowRow, LadderRow, Page, PinholeRow, Status};
+use callgate_api::{CallRow, EventRow, FlowRow, LadderRow, MediaRow, Page, PinholeRow, Status, StreamRow};
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
 /// Looks that are remembered, for sparklines.
@@ -35,14 +35,15 @@ pub(super) struct Call {
 impl Snapshot {
     pub(super) fn new(
         status: Status,
-        calls: Page<serde_json::Value>,
+        calls: Page<CallRow>,
         (flows, media): (Vec<FlowRow>, Vec<PinholeRow>),
         attacks: Vec<EventRow>,
     ) -> Self {
         let total = calls.total;
-        let calls = calls.rows.into_iter().filter_map(|value| {
-            let quality = ["to_caller", "to_callee"].map(|direction| quality(&value, direction));
-            Some(Call { row: serde_json::from_value(value).ok()?, quality })
+        let calls = calls.rows.into_iter().map(|row| {
+            let to_caller = quality(&row, |stream| stream.to_caller.as_ref());
+            let to_callee = quality(&row, |stream| stream.to_callee.as_ref());
+            Call { row, quality: [to_caller, to_callee] }
         });
         let mut bytes: HashMap<IpAddr, u64> = HashMap::new();
         for flow in &flows {
@@ -60,20 +61,16 @@ impl Snapshot {
     }
 }
 
-/// The worst of a call's streams in one direction: mean opinion score, else loss and jitter; a dash where a daemon
-/// does not measure them.
-fn quality(call: &serde_json::Value, direction: &str) -> String {
-    let streams = call["streams"].as_array().into_iter().flatten();
-    let measured: Vec<&serde_json::Value> =
-        streams.map(|stream| &stream[direction]).filter(|quality| quality.is_object()).collect();
-    let worst = |key: &str, lowest: bool| {
-        let values = measured.iter().filter_map(|quality| quality[key].as_f64());
-        if lowest { values.reduce(f64::min) } else { values.reduce(f64::max) }
-    };
-    if let Some(score) = worst("mos", true) {
+/// The worst of a call's streams in one direction: mean opinion score, else loss and jitter; a dash where nothing was
+/// measured.
+fn quality(call: &CallRow, direction: fn(&StreamRow) -> Option<&MediaRow>) -> String {
+    let measured = || call.streams.iter().filter_map(direction);
+    if let Some(score) = measured().filter_map(|media| media.mos).reduce(f64::min) {
         return format!("{score:.1}");
     }
-    match (worst("loss", false).map(|share| share * 100.0), worst("jitter_ms", false)) {
+    let loss = measured().filter_map(|media| media.loss).reduce(f64::max);
+    let jitter = measured().filter_map(|media| media.jitter_ms).reduce(f64::max);
+    match (loss.map(|share| share * 100.0), jitter) {
         (None, None) => "-".to_owned(),
         (loss, jitter) => {
             let part = |value: Option<f64>, unit| value.map(|value| format!("{value:.1}{unit}"));

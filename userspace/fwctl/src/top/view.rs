@@ -276,7 +276,7 @@ fn ladder(page: &Page<LadderRow>) -> Vec<Line<'static>> {
 
 #[cfg(test)]
 mod tests {
-    use callgate_api::{Alarm, Page, Status};
+    use callgate_api::{Alarm, CallRow, Page, Status};
     use ratatui::Terminal;
     use ratatui::backend::TestBackend;
     use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
@@ -309,27 +309,32 @@ mod tests {
         status
     }
 
-    fn call(id: u64, state: &str, caller: &str, callee: &str, [to_caller, to_callee]: [Value; 2]) -> Value {
+    fn call(id: u64, state: &str, caller: &str, callee: &str, [to_caller, to_callee]: [Value; 2]) -> CallRow {
         let end = |party: &str| json!({ "signalling": "192.0.2.1:5060", "party": party });
         let stream = json!({
             "branch": 0, "index": 0, "medium": "audio", "codec": "", "held": false, "mux": false,
             "caller": null, "caller_rtcp": null, "callee": null, "callee_rtcp": null, "to_caller": to_caller, "to_callee": to_callee,
         });
-        json!({
+        let row = json!({
             "id": id, "protocol": "sip", "key": format!("k{id}"), "state": state, "caller": end(caller),
             "callee": end(callee), "age_s": id * 10, "connected_s": null, "rule": "sip", "streams": [stream],
+        });
+        serde_json::from_value(row).expect("a call")
+    }
+
+    /// What was measured in one direction.
+    fn heard(mos: Option<f64>) -> Value {
+        json!({
+            "packets": 1_000, "bytes": 200_000, "lost": 15, "loss": 0.015, "out_of_order": 0, "duplicates": 0,
+            "jitter_ms": 12.0, "longest_gap_ms": 20, "rating": null, "mos": mos, "dscps": [46], "ssrc": 1, "refused": 0,
+            "refused_last": null, "enforced": true, "path": "stack", "by_stack": 0, "silent_s": 0, "reported": null,
+            "round_trip_ms": null,
         })
     }
 
     fn snapshot() -> Snapshot {
         let rows = vec![
-            call(
-                7,
-                "connected",
-                "2001",
-                "2002",
-                [json!({ "mos": 4.3 }), json!({ "loss": 0.015, "jitter_ms": 12.0, "mos": null })],
-            ),
+            call(7, "connected", "2001", "2002", [heard(Some(4.3)), heard(None)]),
             call(8, "ringing", "alice\u{1b}[2J", "", [Value::Null, Value::Null]),
         ];
         let flow = serde_json::from_value(json!({
