@@ -42,7 +42,7 @@ pub(crate) fn measure(
     rounds: usize,
     time: Duration,
 ) -> Result<Vec<Case>> {
-    let ways = ["rtp-forward-fast", "rtp-forward-stack", "rtp-forward-nftables"];
+    let ways = ["rtp-forward-bare", "rtp-forward-fast", "rtp-forward-stack", "rtp-forward-nftables"];
     let ways: Vec<_> = ways.into_iter().filter(|name| selection.has(name)).collect();
     if ways.is_empty() {
         return Ok(Vec::new());
@@ -50,6 +50,7 @@ pub(crate) fn measure(
     let out = second_link()?;
     let drop = programs::constant("bench_drop", XDP_DROP)?;
     let pass = programs::constant("bench_pass", XDP_PASS)?;
+    let redirect = programs::redirect_to(out)?;
     let _sink = sys::attach_xdp(drop.as_fd(), flood::index(SINK)?).context("the second link's end")?;
     let template = frames::rtp_from_nowhere(NETWORK);
     let media = programs::media_to(link.sender, STREAMS, &template)?;
@@ -58,6 +59,10 @@ pub(crate) fn measure(
     for _ in 0..rounds {
         for (name, runs) in ways.iter().zip(&mut runs) {
             let ns = match *name {
+                "rtp-forward-bare" => {
+                    let _attached = attach_patiently(redirect.as_fd(), link.receiver)?;
+                    flood::run(time, |frames| through(&media, frames, &clock))
+                }
                 "rtp-forward-nftables" => {
                     let _attached = attach_patiently(pass.as_fd(), link.receiver)?;
                     let _rules = Ruleset::load(CONNTRACK)?;

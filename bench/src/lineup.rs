@@ -3,7 +3,7 @@
 use regex::Regex;
 
 /// Name of a case and of the case it is compared with.
-pub(crate) const CASES: [(&str, Option<&str>); 59] = [
+pub(crate) const CASES: [(&str, Option<&str>); 60] = [
     ("pass-only", None),
     ("xdp-filter", None),
     ("drop-stranger", Some("xdp-filter")),
@@ -36,6 +36,7 @@ pub(crate) const CASES: [(&str, Option<&str>); 59] = [
     ("flood-nftables-1000", None),
     ("flood-rules-10000", Some("flood-nftables-10000")),
     ("flood-nftables-10000", None),
+    ("rtp-forward-bare", None),
     ("rtp-forward-fast", Some("rtp-forward-nftables")),
     ("rtp-forward-stack", Some("rtp-forward-nftables")),
     ("rtp-forward-nftables", None),

@@ -107,6 +107,7 @@ A flood of UDP 8500 from 65,536 forged addresses over a link (veth, native XDP):
   flood-nftables-N    the same rules as an input chain, in order, with conntrack
 
 RTP of 20,000 calls through a gateway, from one link to another (veth):
+  rtp-forward-bare      a program that only redirects: the cost of making the frames and of both links
   rtp-forward-fast      Callgate, forwarded by XDP
   rtp-forward-stack     Callgate, forwarded by the stack
   rtp-forward-nftables  nftables with conntrack, forwarded by the stack

@@ -61,6 +61,13 @@ fn flood(send: &[u64]) -> Result<OwnedFd> {
     sys::load_xdp("bench_flood", &program).context("loading the flood")
 }
 
+/// A program that sends every frame out of `ifindex` as it is, and does nothing else.
+pub(crate) fn redirect_to(ifindex: u32) -> Result<OwnedFd> {
+    const BPF_FUNC_REDIRECT: u32 = 23;
+    let program = [insn::set(1, ifindex), insn::set(2, 0), insn::call(BPF_FUNC_REDIRECT), insn::EXIT];
+    sys::load_xdp("bench_redirect", &program).context("loading the program that redirects")
+}
+
 /// Media of many streams: sends every frame it is given out of `ifindex`, to a random one of so many receivers
 /// ([`stream_of`]).
 ///

@@ -179,6 +179,40 @@ fn a_stream_is_held_to_twice_its_rate() -> Result<()> {
 }
 
 #[test]
+fn silence_closes_a_pinhole_without_a_daemon() -> Result<()> {
+    if !root_or_skip("silence_closes_a_pinhole_without_a_daemon") {
+        return Ok(());
+    }
+    let lab = Lab::gateway()?;
+    let brief = "[settings]\nmedia_idle = \"3s\"\nmedia_held = \"3s\"\n";
+    let text = Policy::default().text(&lab).replacen("[settings]\n", brief, 1);
+    let mut firewall = Firewall::start(&lab, &text)?;
+    let callee = Callee::listen(lab.inside(), Family::V4.call_manager(0), Transport::Udp)?;
+    let call = sip::place(lab.outside(), Family::V4.phone(0), &callee)?;
+    thread::sleep(Duration::from_millis(200));
+    let (from, to) = (call.caller.local(), call.caller.peer());
+    let before = firewall.counters()?;
+    firewall.kill()?;
+    // The media of a second without a daemon, then none.
+    thread::sleep(Duration::from_secs(1));
+    endpoint::mute_both(&call.caller, &call.callee);
+    thread::sleep(Duration::from_secs(4));
+    let mut wire = Wire::open(&lab)?;
+    for number in 100..120 {
+        let packet = endpoint::packet(0, number, CALLER);
+        wire.ip(&datagram((from.ip(), to.ip()), from.port(), to.port(), &packet))?;
+    }
+    thread::sleep(Duration::from_millis(100));
+    firewall.restart()?;
+    let now = firewall.counters()?;
+    assert_eq!(now.dropped_since(&before), [("pinhole-expired".to_owned(), 20)].into());
+    let passed = now.passed_since(&before).get("pinhole").copied().unwrap_or_default();
+    assert!(passed >= 80, "{passed} packets of two streams in a second");
+    drop(call);
+    Ok(())
+}
+
+#[test]
 fn what_is_announced_beside_rtp_passes_and_nothing_else_does() -> Result<()> {
     let fingerprint = format!("a=setup:actpass\r\na=fingerprint:sha-256 {}\r\n", ["4A"; 32].join(":"));
     let hash = format!("a=zrtp-hash:1.10 {}\r\n", "fe".repeat(32));

@@ -293,10 +293,10 @@ fn a_call_that_comes_to_a_phone() -> Result<()> {
             ensure!(told.iter().any(|row| row.text.ends_with("(incoming)")), "{version:?}: {told:?}");
             ensure!(turn.firewall.calls()?.len() == 1, "{version:?}: it is listed");
             session.call_state(state::ON_HOOK, channel)?;
-            session.close(talk)?;
-            session.call_state(state::ON_HOOK, talk)?;
             let outcome = stream.finish()?;
             ensure!(outcome.is_whole(), "{version:?}: {outcome:?}");
+            session.close(talk)?;
+            session.call_state(state::ON_HOOK, talk)?;
             session.leave()?;
         }
         let until = Instant::now() + Duration::from_secs(10);
