@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::{Context as _, Result};
 use aya::maps::{Map, PerCpuArray, PerCpuHashMap, PerCpuValues};
@@ -331,7 +332,10 @@ pub(crate) struct PinDirectory(pub(crate) PathBuf);
 impl PinDirectory {
     /// Makes it.
     pub(crate) fn create(name: &str) -> Result<Self> {
-        let path = PathBuf::from(format!("/sys/fs/bpf/callgate-bench-{}-{name}", std::process::id()));
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let path =
+            PathBuf::from(format!("/sys/fs/bpf/callgate-bench-{}-{name}-{number}", std::process::id()));
         fs::create_dir(&path).with_context(|| format!("making {}", path.display()))?;
         Ok(Self(path))
     }
