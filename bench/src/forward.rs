@@ -55,23 +55,24 @@ pub(crate) fn measure(
     let template = frames::rtp_from_nowhere(NETWORK);
     let media = programs::media_to(link.sender, STREAMS, &template)?;
     let clock = FloodClock::of(cpu)?;
+    let measured = || flood::run(time, |frames| through(&media, frames, &clock));
     let mut runs = vec![Vec::with_capacity(rounds); ways.len()];
     for _ in 0..rounds {
         for (name, runs) in ways.iter().zip(&mut runs) {
             let ns = match *name {
                 "rtp-forward-bare" => {
                     let _attached = attach_patiently(redirect.as_fd(), link.receiver)?;
-                    flood::run(time, |frames| through(&media, frames, &clock))
+                    measured()
                 }
                 "rtp-forward-nftables" => {
                     let _attached = attach_patiently(pass.as_fd(), link.receiver)?;
                     let _rules = Ruleset::load(CONNTRACK)?;
-                    flood::run(time, |frames| through(&media, frames, &clock))
+                    measured()
                 }
                 name => {
                     let path = if name == "rtp-forward-fast" { "fast" } else { "stack" };
                     let _callgate = guarded(path, out)?;
-                    flood::run(time, |frames| through(&media, frames, &clock))
+                    measured()
                 }
             };
             runs.push(ns.context(*name)?);

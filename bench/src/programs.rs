@@ -39,27 +39,28 @@ pub(crate) fn flood_to_nowhere() -> Result<OwnedFd> {
     flood(&[])
 }
 
-fn flood(send: &[u64]) -> Result<OwnedFd> {
-    const BPF_FUNC_GET_PRANDOM_U32: u32 = 7;
-    const ETHERNET: i16 = 14;
-    const IDENTIFICATION: i16 = ETHERNET + 4;
-    const SOURCE_LOW: i16 = ETHERNET + 14;
-    let mut program = vec![
-        insn::copy(6, 1),
-        insn::call(BPF_FUNC_GET_PRANDOM_U32),
+/// A program that changes each frame of at least `reach` bytes, which it has in register 2, and those shorter not at all;
+/// `before` stands ahead of looking for the frame, `after` behind the change.
+fn changing(name: &str, before: &[u64], reach: i16, change: &[u64], after: &[u64]) -> Result<OwnedFd> {
+    let find = [
         // data and data_end of struct xdp_md; the verifier wants the bound checked.
         insn::load_u32(2, 6, 0),
         insn::load_u32(3, 6, 4),
         insn::copy(4, 2),
-        insn::add(4, SOURCE_LOW as u32 + 2),
-        insn::jump_if_greater(4, 3, 3 + send.len() as i16),
-        insn::store_u16(2, SOURCE_LOW, 0),
-        insn::xor(0, 0xffff),
-        insn::store_u16(2, IDENTIFICATION, 0),
+        insn::add(4, reach as u32),
+        insn::jump_if_greater(4, 3, change.len() as i16),
     ];
-    program.extend_from_slice(send);
-    program.extend([insn::set(0, XDP_DROP), insn::EXIT]);
-    sys::load_xdp("bench_flood", &program).context("loading the flood")
+    let program = [&[insn::copy(6, 1)], before, &find, change, after].concat();
+    sys::load_xdp(name, &program).with_context(|| format!("loading {name}"))
+}
+
+fn flood(send: &[u64]) -> Result<OwnedFd> {
+    const ETHERNET: i16 = 14;
+    const IDENTIFICATION: i16 = ETHERNET + 4;
+    const SOURCE_LOW: i16 = ETHERNET + 14;
+    let address =
+        [insn::store_u16(2, SOURCE_LOW, 0), insn::xor(0, 0xffff), insn::store_u16(2, IDENTIFICATION, 0)];
+    changing("bench_flood", &[RANDOM], SOURCE_LOW + 2, &[&address, send].concat(), &DROP)
 }
 
 /// A program that sends every frame out of `ifindex` as it is, and does nothing else.
@@ -76,7 +77,6 @@ pub(crate) fn redirect_to(ifindex: u32) -> Result<OwnedFd> {
 /// template. A gateway changes the frames, and the kernel uses them again: station, time to live and checksum are those of
 /// the template each time.
 pub(crate) fn media_to(ifindex: u32, streams: u32, template: &[u8]) -> Result<OwnedFd> {
-    const BPF_FUNC_GET_PRANDOM_U32: u32 = 7;
     const BPF_FUNC_REDIRECT: u32 = 23;
     const IDENTIFICATION: i16 = 14 + 4;
     const TIME_TO_LIVE: i16 = 14 + 8;
@@ -117,18 +117,7 @@ pub(crate) fn media_to(ifindex: u32, streams: u32, template: &[u8]) -> Result<Ow
         insn::call(BPF_FUNC_REDIRECT),
         insn::EXIT,
     ];
-    let mut program = vec![
-        insn::copy(6, 1),
-        insn::call(BPF_FUNC_GET_PRANDOM_U32),
-        insn::load_u32(2, 6, 0),
-        insn::load_u32(3, 6, 4),
-        insn::copy(4, 2),
-        insn::add(4, PORT as u32 + 2),
-        insn::jump_if_greater(4, 3, change.len() as i16),
-    ];
-    program.extend(change);
-    program.extend([insn::set(0, XDP_DROP), insn::EXIT]);
-    sys::load_xdp("bench_media", &program).context("loading the media's program")
+    changing("bench_media", &[RANDOM], PORT + 2, &change, &DROP)
 }
 
 /// Where a stream of [`media_to`] goes: the last octet of its receiver's address, and the port.
@@ -153,12 +142,15 @@ impl Receivers {
     pub(crate) const FIRST_PORT: u16 = 16_384;
 }
 
-/// Two random numbers, to registers 7 and 8.
-const RANDOM: [u64; 4] = {
+/// A random number, to register 0.
+const RANDOM: u64 = {
     const BPF_FUNC_GET_PRANDOM_U32: u32 = 7;
-    let random = insn::call(BPF_FUNC_GET_PRANDOM_U32);
-    [random, insn::copy(7, 0), random, insn::copy(8, 0)]
+    insn::call(BPF_FUNC_GET_PRANDOM_U32)
 };
+/// Two of them, to registers 7 and 8.
+const TWO_RANDOM: [u64; 4] = [RANDOM, insn::copy(7, 0), RANDOM, insn::copy(8, 0)];
+/// The end of a program that has not sent its frame.
+const DROP: [u64; 2] = [insn::set(0, XDP_DROP), insn::EXIT];
 
 /// A program behind one that changes each frame: PROG_RUN would show the same packet a million times.
 pub(crate) struct Varied {
@@ -181,7 +173,7 @@ impl Varied {
             insn::or(8, 0x0004),
             insn::store_u16(2, PORT, 8),
         ];
-        Self::behind(behind, &RANDOM, PORT + 2, &change)
+        Self::behind(behind, &TWO_RANDOM, PORT + 2, &change)
     }
 
     /// Puts a program before `behind` that makes the frame the next one of its RTP stream, 20 ms later by its timestamp.
@@ -215,7 +207,7 @@ impl Varied {
             insn::big_endian(8, 16),
             insn::store_u16(2, PORT, 8),
         ];
-        Self::behind(behind, &RANDOM, PORT + 2, &change)
+        Self::behind(behind, &TWO_RANDOM, PORT + 2, &change)
     }
 
     /// A program that changes each frame of at least `reach` bytes, with two random numbers in registers 7 and 8 and the
@@ -224,17 +216,7 @@ impl Varied {
         const BPF_FUNC_TAIL_CALL: u32 = 12;
         let array = sys::program_array(behind).context("an array of programs")?;
         let [map_low, map_high] = insn::map(2, array.as_raw_fd());
-        let mut program = vec![insn::copy(6, 1)];
-        program.extend(random);
-        program.extend([
-            insn::load_u32(2, 6, 0),
-            insn::load_u32(3, 6, 4),
-            insn::copy(4, 2),
-            insn::add(4, reach as u32),
-            insn::jump_if_greater(4, 3, change.len() as i16),
-        ]);
-        program.extend(change);
-        program.extend([
+        let go_on = [
             insn::copy(1, 6),
             map_low,
             map_high,
@@ -242,8 +224,8 @@ impl Varied {
             insn::call(BPF_FUNC_TAIL_CALL),
             insn::set(0, XDP_ABORTED),
             insn::EXIT,
-        ]);
-        let program = sys::load_xdp("bench_vary", &program).context("loading the program that varies")?;
+        ];
+        let program = changing("bench_vary", random, reach, change, &go_on)?;
         Ok(Self { program, _array: array })
     }
 

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use callgate_lab::attack::Wire;
+use callgate_lab::call::Call;
 use callgate_lab::craft;
 use callgate_lab::daemon::Firewall;
 use callgate_lab::fixture::GATEWAY;
@@ -52,6 +53,22 @@ fn report() -> Vec<u8> {
 /// The caller's source, which only somebody on the way can know.
 const CALLER: u32 = 0x0a0a_0a0a;
 
+/// A call whose audio flows.
+fn talking(lab: &Lab, family: Family) -> Result<(Callee, Call)> {
+    let callee = Callee::listen(lab.inside(), family.call_manager(0), Transport::Udp)?;
+    let call = sip::place(lab.outside(), family.phone(0), &callee)?;
+    thread::sleep(Duration::from_millis(300));
+    Ok((callee, call))
+}
+
+/// What is dropped of what this sends, by reason.
+fn dropped_of(firewall: &Firewall, send: impl FnOnce() -> Result<()>) -> Result<BTreeMap<String, u64>> {
+    let before = firewall.counters()?;
+    send()?;
+    thread::sleep(Duration::from_millis(100));
+    Ok(firewall.counters()?.dropped_since(&before))
+}
+
 /// What is sent into the caller's stream to the callee, under which reason it is dropped, and whether it is RTCP.
 fn strays() -> Vec<(Vec<u8>, &'static str, bool)> {
     vec![
@@ -75,34 +92,23 @@ fn what_breaks_the_contract_is_dropped_under_its_reason_and_the_audio_goes_on() 
     let turn = GATEWAY.turn()?;
     let (lab, firewall) = (&turn.lab, &turn.firewall);
     for family in [Family::V4, Family::V6] {
-        let callee = Callee::listen(lab.inside(), family.call_manager(0), Transport::Udp)?;
-        let call = sip::place(lab.outside(), family.phone(0), &callee)?;
-        thread::sleep(Duration::from_millis(300));
+        let (_callee, call) = talking(lab, family)?;
         let (from, to) = (call.caller.local(), call.caller.peer());
         let mut wire = Wire::open(lab)?;
         for (bytes, reason, control) in strays() {
-            let before = firewall.counters()?;
             let next = u16::from(control);
-            for _ in 0..STRAYS {
-                let pair = (from.ip(), to.ip());
-                wire.ip(&datagram(pair, from.port() + next, to.port() + next, &bytes))?;
-            }
-            thread::sleep(Duration::from_millis(100));
-            let dropped = firewall.counters()?.dropped_since(&before);
+            let packet = datagram((from.ip(), to.ip()), from.port() + next, to.port() + next, &bytes);
+            let dropped = dropped_of(firewall, || (0..STRAYS).try_for_each(|_| wire.ip(&packet)))?;
             assert_eq!(dropped, [(reason.to_owned(), STRAYS)].into(), "{family:?}");
         }
         // What is sound beside it passes: the same report, whole.
-        let before = firewall.counters()?;
-        let pair = (from.ip(), to.ip());
-        wire.ip(&datagram(pair, from.port() + 1, to.port() + 1, &report()))?;
+        let sound = datagram((from.ip(), to.ip()), from.port() + 1, to.port() + 1, &report());
         // Another machine of the outside, in the caller's stead.
-        let other = family.attacker();
-        let bleed = rtp(0x80, 0, 0, 0);
-        for _ in 0..STRAYS {
-            wire.ip(&datagram((other, to.ip()), from.port(), to.port(), &bleed))?;
-        }
-        thread::sleep(Duration::from_millis(100));
-        let dropped = firewall.counters()?.dropped_since(&before);
+        let bleed = datagram((family.attacker(), to.ip()), from.port(), to.port(), &rtp(0x80, 0, 0, 0));
+        let dropped = dropped_of(firewall, || {
+            wire.ip(&sound)?;
+            (0..STRAYS).try_for_each(|_| wire.ip(&bleed))
+        })?;
         assert_eq!(dropped, [("pinhole-sender".to_owned(), STRAYS)].into(), "{family:?}");
         let rows = firewall.pinholes()?;
         let packets = |address: SocketAddr| rows.iter().find(|row| row.to == address).map(|row| row.packets);
@@ -124,19 +130,13 @@ fn a_flood_into_an_open_pinhole_leaves_the_audio_alone() -> Result<()> {
     }
     let turn = GATEWAY.turn()?;
     let (lab, firewall) = (&turn.lab, &turn.firewall);
-    let callee = Callee::listen(lab.inside(), Family::V4.call_manager(0), Transport::Udp)?;
-    let call = sip::place(lab.outside(), Family::V4.phone(0), &callee)?;
-    thread::sleep(Duration::from_millis(300));
+    let (_callee, call) = talking(lab, Family::V4)?;
     let (from, to) = (call.caller.local(), call.caller.peer());
     let pair = (from.ip(), to.ip());
     let mut wire = Wire::open(lab)?;
     // From the caller's own address and port, but for the source: it uses up nothing of the stream's rate.
-    let before = firewall.counters()?;
-    for number in 0..FLOOD {
-        wire.ip(&datagram(pair, from.port(), to.port(), &rtp(0x80, 0, number as u16, 0xbad)))?;
-    }
-    thread::sleep(Duration::from_millis(100));
-    let dropped = firewall.counters()?.dropped_since(&before);
+    let flood = |number| datagram(pair, from.port(), to.port(), &rtp(0x80, 0, number as u16, 0xbad));
+    let dropped = dropped_of(firewall, || (0..FLOOD).try_for_each(|number| wire.ip(&flood(number))))?;
     assert_eq!(dropped, [("ssrc".to_owned(), FLOOD)].into());
     let outcome = call.finish(Duration::ZERO)?;
     assert!(outcome.is_whole(), "{outcome}");
@@ -151,9 +151,7 @@ fn a_stream_is_held_to_twice_its_rate() -> Result<()> {
     }
     let turn = GATEWAY.turn()?;
     let (lab, firewall) = (&turn.lab, &turn.firewall);
-    let callee = Callee::listen(lab.inside(), Family::V4.call_manager(0), Transport::Udp)?;
-    let call = sip::place(lab.outside(), Family::V4.phone(0), &callee)?;
-    thread::sleep(Duration::from_millis(300));
+    let (_callee, call) = talking(lab, Family::V4)?;
     let (from, to) = (call.caller.local(), call.caller.peer());
     call.caller.mute();
     // The caller's own stream goes on, as fast as the wire is.
@@ -187,9 +185,7 @@ fn silence_closes_a_pinhole_without_a_daemon() -> Result<()> {
     let brief = "[settings]\nmedia_idle = \"3s\"\nmedia_held = \"3s\"\n";
     let text = Policy::default().text(&lab).replacen("[settings]\n", brief, 1);
     let mut firewall = Firewall::start(&lab, &text)?;
-    let callee = Callee::listen(lab.inside(), Family::V4.call_manager(0), Transport::Udp)?;
-    let call = sip::place(lab.outside(), Family::V4.phone(0), &callee)?;
-    thread::sleep(Duration::from_millis(200));
+    let (_callee, call) = talking(&lab, Family::V4)?;
     let (from, to) = (call.caller.local(), call.caller.peer());
     let before = firewall.counters()?;
     firewall.kill()?;
@@ -255,17 +251,11 @@ fn a_port_that_signalling_has_not_told_is_the_first_one() -> Result<()> {
     }
     let turn = GATEWAY.turn()?;
     let (lab, firewall) = (&turn.lab, &turn.firewall);
-    let callee = Callee::listen(lab.inside(), Family::V4.call_manager(0), Transport::Udp)?;
-    let call = sip::place(lab.outside(), Family::V4.phone(0), &callee)?;
-    thread::sleep(Duration::from_millis(200));
+    let (_callee, call) = talking(lab, Family::V4)?;
     let (from, to) = (call.caller.local(), call.caller.peer());
-    let before = firewall.counters()?;
     let mut wire = Wire::open(lab)?;
-    for _ in 0..STRAYS {
-        wire.ip(&datagram((from.ip(), to.ip()), from.port() + 8, to.port(), &rtp(0x80, 0, 0, 0)))?;
-    }
-    thread::sleep(Duration::from_millis(100));
-    let dropped = firewall.counters()?.dropped_since(&before);
+    let packet = datagram((from.ip(), to.ip()), from.port() + 8, to.port(), &rtp(0x80, 0, 0, 0));
+    let dropped = dropped_of(firewall, || (0..STRAYS).try_for_each(|_| wire.ip(&packet)))?;
     assert_eq!(dropped, [("second-source".to_owned(), STRAYS)].into());
     assert!(call.finish(Duration::ZERO)?.is_whole());
     Ok(())
@@ -279,9 +269,7 @@ fn observing_lets_by_what_breaks_the_contract() -> Result<()> {
     let lab = Lab::gateway()?;
     let firewall =
         Firewall::start(&lab, &with_media(&Policy::default().text(&lab), "media_checks = \"observe\""))?;
-    let callee = Callee::listen(lab.inside(), Family::V4.call_manager(0), Transport::Udp)?;
-    let call = sip::place(lab.outside(), Family::V4.phone(0), &callee)?;
-    thread::sleep(Duration::from_millis(200));
+    let (_callee, call) = talking(&lab, Family::V4)?;
     let (from, to) = (call.caller.local(), call.caller.peer());
     let before = firewall.counters()?;
     let mut wire = Wire::open(&lab)?;

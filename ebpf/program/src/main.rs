@@ -68,14 +68,9 @@ pub fn callgate_xdp(ctx: XdpContext) -> u32 {
     };
     let zone = policy.zone_of(slot) as u32;
     if parts::parse_xdp(ctx.ctx) != 0 {
-        let mut recognised = parts::recognise_xdp(ctx.ctx, generation_slot, zone);
-        if recognised == parts::MEDIA {
-            recognised = match parts::admit() {
-                0 => parts::recognise_flow_xdp(ctx.ctx, generation_slot, zone),
-                _ => parts::KNOWN,
-            };
-        }
-        judged(recognised, generation_slot, zone);
+        let recognised = parts::recognise_xdp(ctx.ctx, generation_slot, zone);
+        let flow = || parts::recognise_flow_xdp(ctx.ctx, generation_slot, zone);
+        judged(recognised, flow, generation_slot, zone);
     }
     let Some(verdict) = counted(slot) else { return xdp_action::XDP_DROP };
     if tables::may_be_sampled(&verdict) {
@@ -146,14 +141,9 @@ pub fn callgate_egress(ctx: TcContext) -> i32 {
         };
     };
     if parts::parse_skb(ctx.skb.skb) != 0 {
-        let mut recognised = parts::recognise_skb(ctx.skb.skb, generation_slot);
-        if recognised == parts::MEDIA {
-            recognised = match parts::admit() {
-                0 => parts::recognise_flow_skb(ctx.skb.skb, generation_slot),
-                _ => parts::KNOWN,
-            };
-        }
-        judged(recognised, generation_slot, ZONE_SELF.into());
+        let recognised = parts::recognise_skb(ctx.skb.skb, generation_slot);
+        let flow = || parts::recognise_flow_skb(ctx.skb.skb, generation_slot);
+        judged(recognised, flow, generation_slot, ZONE_SELF.into());
     }
     let Some(verdict) = counted(slot) else { return TC_ACT_SHOT as i32 };
     if tables::may_be_sampled(&verdict) {
@@ -207,9 +197,12 @@ fn not_judged(parsed: u32, slot: u32) -> u32 {
     if builtin { xdp_action::XDP_PASS } else { xdp_action::XDP_DROP }
 }
 
-/// The rest of [`callgate_shared::judge::judge`], after its first step.
+/// The rest of [`callgate_shared::judge::judge`], after its first step; `flow` is what comes where no pinhole has decided.
 #[inline(always)]
-fn judged(recognised: u32, generation_slot: u32, zone: u32) {
+fn judged(mut recognised: u32, flow: impl FnOnce() -> u32, generation_slot: u32, zone: u32) {
+    if recognised == parts::MEDIA {
+        recognised = if parts::admit() == 0 { flow() } else { parts::KNOWN };
+    }
     if recognised == parts::STRANGER {
         parts::begin_flow(generation_slot);
     } else if recognised == parts::LIMITED {

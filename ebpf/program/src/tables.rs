@@ -9,7 +9,7 @@ use aya_ebpf::btf_maps::lpm_trie::Key;
 use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
 use callgate_shared::counters::{DROPPED, Event, LOGGED, RuleCount, START, cause, event_bucket};
 use callgate_shared::flow::{Flow, FlowKey, filter, flags};
-use callgate_shared::judge::{Budget, FragmentKey, Tables, Verdict, Way, first_match};
+use callgate_shared::judge::{Budget, FragmentKey, Tables, Verdict, Way, first_match, pinhole_key};
 use callgate_shared::limit::{self, LimitKey, Rate};
 use callgate_shared::packet::Packet;
 use callgate_shared::peer::{VOUCHED as VOUCHED_FOR, block_bit};
@@ -360,13 +360,7 @@ pub fn count(slot: u32, reason: Reason, bytes: u64) {
 /// Notes that a packet took the stack which might have been forwarded past it.
 #[inline(always)]
 pub fn took_stack(packet: &Packet) {
-    let key = PinholeKey {
-        to: packet.destination,
-        port: packet.destination_port,
-        transport: packet.protocol,
-        pad: 0,
-    };
-    if let Some(pinhole) = Kernel::without_rules().pinhole(&key) {
+    if let Some(pinhole) = Kernel::without_rules().pinhole(&pinhole_key(packet)) {
         Kernel::without_rules().add(&pinhole.paths, 1 << 32);
     }
 }

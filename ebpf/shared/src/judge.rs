@@ -643,8 +643,9 @@ fn conforms<T: Tables>(tables: &mut T, rule: &RuleEntry, packet: &Packet) -> boo
     tables.conform(&LimitKey { addr, slot: rule.slot }, &limit.rate, cost)
 }
 
+/// The key of the pinhole at a packet's destination.
 #[inline(always)]
-fn pinhole_key(packet: &Packet) -> PinholeKey {
+pub fn pinhole_key(packet: &Packet) -> PinholeKey {
     PinholeKey { to: packet.destination, port: packet.destination_port, transport: packet.protocol, pad: 0 }
 }
 

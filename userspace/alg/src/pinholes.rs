@@ -259,8 +259,8 @@ impl PinholeTable {
                 if before.is_some_and(|latch| Some(latch.announced) != learns) {
                     learn_anew(told.as_ref(), actions);
                 }
-                pinhole.tell(told.as_ref(), actions);
-                let known = pinhole.spec().is_some_and(|spec| spec.senders.contains(&sender));
+                let known =
+                    pinhole.tell(told.as_ref(), actions).is_some_and(|now| now.senders.contains(&sender));
                 if known { Ok(()) } else { Err(Refusal::TooManyStreams) }
             }
         }
@@ -326,9 +326,11 @@ impl Pinhole {
         })
     }
 
-    /// Tells a change of what was told, if there is one.
-    fn tell(&self, told: Option<&PinholeSpec>, actions: &mut Vec<Action>) {
-        actions.extend(self.spec().filter(|spec| told != Some(spec)).map(Action::Update));
+    /// Tells a change of what was told, if there is one. Returns what is told now.
+    fn tell(&self, told: Option<&PinholeSpec>, actions: &mut Vec<Action>) -> Option<PinholeSpec> {
+        let now = self.spec();
+        actions.extend(now.clone().filter(|spec| told != Some(spec)).map(Action::Update));
+        now
     }
 }
 

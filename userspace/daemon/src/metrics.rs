@@ -95,13 +95,16 @@ struct Page {
 }
 
 impl Page {
-    /// One sample; a name that is not in [`FAMILIES`] is left out (and found by a test).
+    /// The samples of a family; a name that is not in [`FAMILIES`] is left out (and found by a test).
+    fn samples(&mut self, name: &str) -> Option<&mut String> {
+        let family = FAMILIES.iter().position(|(known, ..)| *known == name);
+        debug_assert!(family.is_some(), "{name} is no metric");
+        Some(self.samples.entry(family?).or_default())
+    }
+
+    /// One sample.
     fn put(&mut self, name: &str, labels: &[(&str, &str)], value: impl std::fmt::Display) {
-        let Some(family) = FAMILIES.iter().position(|(known, ..)| *known == name) else {
-            debug_assert!(false, "{name} is no metric");
-            return;
-        };
-        let text = self.samples.entry(family).or_default();
+        let Some(text) = self.samples(name) else { return };
         text.push_str(name);
         for (place, (label, value)) in labels.iter().enumerate() {
             // Writing to a string cannot fail.
@@ -112,11 +115,7 @@ impl Page {
 
     /// A histogram: its buckets, their sum and their number.
     fn put_histogram(&mut self, name: &str, histogram: &Histogram) {
-        let Some(family) = FAMILIES.iter().position(|(known, ..)| *known == name) else {
-            debug_assert!(false, "{name} is no metric");
-            return;
-        };
-        let text = self.samples.entry(family).or_default();
+        let Some(text) = self.samples(name) else { return };
         let mut all = 0;
         for (bound, count) in histogram.buckets() {
             let bound = bound.map_or("+Inf".to_owned(), |bound| bound.to_string());
